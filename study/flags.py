@@ -1,0 +1,64 @@
+"""What the command lines of `study` share: flag types whose refusals are one clear line, and exit code 2 for them."""
+
+import argparse
+import math
+import re
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that refuses in one line, without repeating the usage."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {re.sub('^argument ', '', message)}\n")
+
+
+def whole(lowest: int) -> Callable[[str], int]:
+    """A whole number, `lowest` or above."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d+", text) or int(text) < lowest:
+            raise argparse.ArgumentTypeError(f"{text!r} is refused; allowed: a whole number from {lowest}")
+        return int(text)
+
+    return parse
+
+
+def number(text: str) -> float:
+    """A finite number, zero or above."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is refused; allowed: a number from 0")
+    return value
+
+
+def duration(text: str) -> float:
+    """Seconds, from a number with a unit: 90s, 30m, 1.5h, 2d."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", text)
+    if not match or float(match[1]) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is refused; allowed: a number and s, m, h or d, such as 30m")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+
+
+def pinned(text: str) -> tuple[str, str]:
+    """A Recipe field and the text of its value, from field=value."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError(f"{text!r} is refused; allowed: field=value, such as lr=0.01")
+    return name, value
+
+
+def run_name(text: str) -> str:
+    """A name for a run's directory, below --runs-dir."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is refused; allowed: up to 100 letters, digits, '.', '_', '+' and '-', a letter or digit first"
+        )
+    return text

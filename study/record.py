@@ -1,0 +1,141 @@
+"""What happened, written down as it happens: study.json and the append-only epochs.jsonl of a run directory.
+
+The formats are in docs/run-directory.md. The record is the truth: a study is resumed from it, and all tables are made
+from it.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+Event = dict[str, Any]
+
+
+class Record:
+    """An append-only file of events, one JSON object a line; each is on disk before the study acts on it.
+
+    Opening one that exists continues it: a line that was cut off in mid-write is removed, as it never happened.
+
+    Args:
+        path: the file, made with its folder where missing.
+        listeners: each is called with every event appended.
+    """
+
+    def __init__(self, path: Path, listeners: Sequence[Callable[[Event], None]] = ()) -> None:
+        self.path = path
+        self._listeners = tuple(listeners)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a+b")
+        self._file.seek(0)
+        content = self._file.read()
+        self._file.truncate(content.rfind(b"\n") + 1)
+        self.events: list[Event] = [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
+
+    def append(self, event: Event) -> None:
+        """Writes `event`, with the time, and tells the listeners.
+
+        Raises:
+            OSError: the disk is full or gone. What was written before is not touched: a half line is cut off at once,
+                or by whoever opens the record next.
+        """
+        event = {**event, "time": time.time()}
+        end = self._file.seek(0, os.SEEK_END)
+        try:
+            self._file.write(json.dumps(event, allow_nan=False).encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError:
+            os.truncate(self.path, end)
+            raise
+        self.events.append(event)
+        for listener in self._listeners:
+            listener(event)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes `path` whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w") as file:
+            json.dump(content, file, indent=2, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+class StudyFile:
+    """study.json: what was asked, of what, on what; every change is written at once."""
+
+    def __init__(self, path: Path, content: dict[str, Any]) -> None:
+        self.path, self.content = path, content
+        write_json(path, content)
+
+    def update(self, **changes: Any) -> None:
+        self.content |= changes
+        write_json(self.path, self.content)
+
+    def add_seconds(self, part: str, seconds: float) -> None:
+        """Adds wall time to a part of the study; a resumed study adds to what it had."""
+        spent = self.content["seconds"]
+        self.update(seconds=spent | {part: spent.get(part, 0.0) + seconds})
+
+
+def now() -> str:
+    """This moment as ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def surroundings(nodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The `versions`, `git` and `hardware` of study.json. `nodes` are each node's resources as Ray names them."""
+    packages = ["torch", "torchvision", "ray", "optuna", "pandas", "numpy", "pyarrow", "scipy"]
+    return {
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "git": _git(),
+        "hardware": {
+            "machine": platform.machine(),
+            "cpus": os.cpu_count(),
+            "cpu": _cpu_model(),
+            "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            "gpus": _gpus(),
+            "nodes": [{name: node[name] for name in ("CPU", "GPU") if name in node} for node in nodes],
+        },
+    }
+
+
+def _git() -> dict[str, Any] | None:
+    here = Path(__file__).parent
+    try:
+        revision = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        changes = subprocess.run(["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None  # installed without a checkout: study.json documents null for that
+    return {"revision": revision.stdout.strip(), "dirty": bool(changes.stdout.strip())}
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _gpus() -> list[str]:
+    import torch
+
+    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

@@ -1,0 +1,99 @@
+"""One training as Ray runs it: in a worker process, on its share of the machine, reporting each Epoch.
+
+Ray is met here and in search.py; the training loop knows nothing of it.
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from study.asha import EPOCH, METRIC
+from study.data import Split
+from study.recipe import Recipe
+
+SECONDS_BETWEEN_CHECKPOINTS = 30.0
+
+
+def train(
+    config: dict[str, Any],
+    *,
+    train: Split,
+    validation: Split | None,
+    checkpoints: str,
+    checkpoint_epochs: tuple[int, ...],
+    weights: str | None,
+    threads: int,
+) -> None:
+    """Trains `config["recipe"]` from its newest checkpoint, or from the start, and reports each Epoch to Ray Tune.
+
+    Args:
+        config: "number", which names the checkpoint, and "recipe", all its fields.
+        train: zero-copy from Ray's object store.
+        validation: the same, or None to train without looking.
+        checkpoints: folder of `<number>.pt`; written after each of `checkpoint_epochs` and every 30 s of training.
+        threads: of torch, in this process.
+        weights: folder that gets the finished network as `<number>.pt`, a state_dict; None to keep none.
+    """
+    import torch
+
+    from study.training import Diverged, Training
+
+    torch.set_num_threads(threads)
+    checkpoint = Path(checkpoints) / f"{config['number']}.pt"
+    saved = time.monotonic()
+
+    def save(training: Training) -> None:
+        nonlocal saved
+        write_tensors(checkpoint, training.state_dict())
+        saved = time.monotonic()
+
+    def save_when_due(training: Training) -> None:
+        if time.monotonic() - saved >= SECONDS_BETWEEN_CHECKPOINTS:
+            save(training)
+
+    training = Training(
+        Recipe(**config["recipe"]),
+        train,
+        validation,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        after_step=save_when_due,
+    )
+    if checkpoint.exists():
+        training.load_state_dict(torch.load(checkpoint, weights_only=True, map_location=training.device))
+    try:
+        for epoch in training:
+            if weights is not None and epoch.number == training.recipe.epochs:
+                write_tensors(Path(weights) / f"{config['number']}.pt", training.model.state_dict())
+            tune.report(
+                {
+                    EPOCH: epoch.number,
+                    "train_loss": epoch.train_loss,
+                    "val_loss": epoch.val_loss,
+                    METRIC: epoch.val_accuracy,
+                    "seconds": epoch.seconds,
+                }
+            )
+            # Ray lets go of a report only when the driver has recorded it, so that no checkpoint is ahead of the record.
+            if epoch.number in checkpoint_epochs:
+                save(training)
+    except Diverged as diverged:
+        tune.report({EPOCH: diverged.epoch, METRIC: float("nan"), "diverged": str(diverged)})
+
+
+def write_tensors(path: Path, content: Any) -> None:
+    """torch.save, whole or not at all, loadable with weights_only."""
+    import torch
+
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
