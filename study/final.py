@@ -5,18 +5,19 @@ recipe and seed, also where the final was interrupted.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from PIL import Image
 from results import statistics
 
 from study import data
 from study.data import Split
-from study.record import Record, StudyFile, now, write_json
+from study.record import Record, StudyFile, now
 from study.recipe import Recipe
 from study.resources import Slots
 from study.search import Arrays, Interruption, Listed, Recorder, StudyFailed, run_trials
@@ -33,10 +34,6 @@ class Job:
     role: str
     seed: int
     recipe: Recipe
-
-    @property
-    def name(self) -> str:
-        return f"{self.role}-{self.seed}"
 
 
 def jobs(recipes: dict[str, Recipe], epochs: int, seeds: Sequence[int]) -> list[Job]:
@@ -88,32 +85,31 @@ def _label(job: Job) -> dict[str, Any]:
 
 
 def evaluate(
-    done: Sequence[Job], training: Split, data_dir: Path, dataset: str, folder: Path, study: StudyFile
-) -> dict[str, np.ndarray]:
-    """Class probabilities of each job's network on the test images, float32 [n, 10], by the job's name.
+    done: Sequence[Job], training: Split, test: Split, folder: Path, study: StudyFile
+) -> dict[tuple[str, int], NDArray[np.float32]]:
+    """Class probabilities of each job's network on the test images, [n, 10], by role and seed.
 
-    Writes them to `folder`/probabilities, so that no network meets the test set twice.
+    They are kept in `folder`/probabilities, so that no network meets the test set twice.
     """
     kept = folder / "probabilities"
     kept.mkdir(exist_ok=True)
-    test = open_test(data_dir, dataset)
     probabilities = {}
     for job in done:
-        path = kept / f"{job.name}.npy"
+        path = kept / f"{job.role}-{job.seed}.npy"
         if not path.exists():
             opening = {"time": now(), "role": job.role, "seed": job.seed, "recipe": job.recipe.as_dict()}
             study.update(test_openings=[*study.content["test_openings"], opening])
             _save_array(path, _predict(job.recipe, folder / f"{job.number}.pt", training, test))
-        probabilities[job.name] = np.load(path, allow_pickle=False)
+        probabilities[job.role, job.seed] = np.load(path, allow_pickle=False)
     return probabilities
 
 
-def open_test(data_dir: Path, dataset: str) -> Split:
+def open_test(data_dir: Path, dataset: data.Dataset) -> Split:
     """The sealed test set: the one place that reads its file."""
-    return data.read_verified(data_dir, dataset, "test")
+    return data.read(data_dir, data.TEST[dataset])
 
 
-def _predict(recipe: Recipe, weights: Path, training: Split, test: Split) -> np.ndarray:
+def _predict(recipe: Recipe, weights: Path, training: Split, test: Split) -> NDArray[np.float32]:
     import torch
 
     from study.training import Training
@@ -121,33 +117,69 @@ def _predict(recipe: Recipe, weights: Path, training: Split, test: Split) -> np.
     network = Training(recipe, training, device="cuda" if torch.cuda.is_available() else "cpu")
     network.model.load_state_dict(torch.load(weights, weights_only=True, map_location=network.device))
     logits = network.predict(torch.from_numpy(test.images))
-    return logits.softmax(1).cpu().numpy()
+    probabilities: NDArray[np.float32] = logits.softmax(1).cpu().numpy()
+    return probabilities
 
 
-def _save_array(path: Path, array: np.ndarray) -> None:
+def _save_array(path: Path, array: NDArray[np.float32]) -> None:
     temporary = path.with_suffix(".part.npy")
     np.save(temporary, array, allow_pickle=False)
     temporary.replace(path)
 
 
-def compare(
-    recipes: dict[str, Recipe], done: Sequence[Job], probabilities: dict[str, np.ndarray], test: Split
-) -> statistics.Verdict:
-    """The winner against the baseline on the same test images, over all seeds."""
-    correct = {
-        role: np.stack([probabilities[job.name].argmax(1) == test.labels for job in done if job.role == role])
-        for role in recipes
-    }
-    return statistics.verdict(correct["winner"], correct["baseline"])
+def conclude(
+    done: Sequence[Job], probabilities: dict[tuple[str, int], NDArray[np.float32]], test: Split, folder: Path
+) -> dict[str, Any]:
+    """Writes metrics.json, predictions.csv and mistakes/ as docs/run-directory.md describes them.
 
-
-def predictions(first: dict[str, np.ndarray], labels: np.ndarray) -> pd.DataFrame:
-    """One row per test image: image, label, then each role's class and its probability (first seed).
-
-    Args:
-        first: role -> probabilities float32 [n, 10].
-        labels: int64 [n].
+    Returns:
+        The content of metrics.json, as yet without `dataset`.
     """
+    roles = list(dict.fromkeys(job.role for job in done))
+    seeds = list(dict.fromkeys(job.seed for job in done))
+    correct = {
+        role: np.stack([probabilities[role, seed].argmax(1) == test.labels for seed in seeds]) for role in roles
+    }
+    table = _predictions({role: probabilities[role, seeds[0]] for role in roles}, test.labels)
+    table.to_csv(folder / "predictions.csv", index=False)
+    _write_mistakes(table, roles[0], test.images, folder / "mistakes")
+    sides = {
+        role: {
+            "recipe": next(job.recipe.as_dict() for job in done if job.role == role),
+            "accuracy": float(correct[role][0].mean()),
+            "interval": list(asdict(statistics.wilson(int(correct[role][0].sum()), len(test.labels))).values()),
+            "n": len(test.labels),
+            "seeds": [
+                {"seed": seed, "accuracy": float(of_seed.mean())}
+                for seed, of_seed in zip(seeds, correct[role], strict=True)
+            ],
+        }
+        for role in roles
+    }
+    metrics: dict[str, Any] = {
+        **sides,
+        "published_accuracy": PUBLISHED_ACCURACY,
+        "final_epochs": done[0].recipe.epochs,
+    }
+    if len(roles) == 2:
+        said = statistics.verdict(correct[roles[0]], correct[roles[1]])
+        metrics |= {
+            "difference": said.difference,
+            "difference_interval": [said.difference_interval.low, said.difference_interval.high],
+            "mcnemar": {
+                f"only_{roles[0]}": said.mcnemar.only_a,
+                f"only_{roles[1]}": said.mcnemar.only_b,
+                "p_value": said.mcnemar.p_value,
+            },
+            "verdict": said.verdict,
+            "about": said.about,
+            "sentence": said.sentence,
+        }
+    return metrics
+
+
+def _predictions(first: dict[str, NDArray[np.float32]], labels: NDArray[np.int64]) -> pd.DataFrame:
+    """One row per test image: image, label, then each role's class and its probability (first seed)."""
     table = pd.DataFrame({"image": np.arange(len(labels)), "label": labels})
     for role, given in first.items():
         table[role] = given.argmax(1)
@@ -156,9 +188,18 @@ def predictions(first: dict[str, np.ndarray], labels: np.ndarray) -> pd.DataFram
     return table
 
 
-def write_mistakes(table: pd.DataFrame, role: str, images: np.ndarray, folder: Path) -> None:
+def _write_mistakes(table: pd.DataFrame, role: str, images: NDArray[np.uint8], folder: Path) -> None:
     """The most confident mistakes of `role` as PNGs of 32 x 32, named by the index of the test image."""
     folder.mkdir(exist_ok=True)
     wrong = table[table[role] != table["label"]].nlargest(MISTAKES, f"{role}_confidence")
     for image in wrong["image"]:
         Image.fromarray(images[image]).save(folder / f"{image}.png")
+
+
+def keep_weights(done: Sequence[Job], folder: Path) -> None:
+    """Keeps the first job's network as model.pt and removes the others, which the record can make again."""
+    for job in done:
+        weights = folder / f"{job.number}.pt"
+        if job is done[0] and weights.exists():
+            weights.replace(folder / "model.pt")
+        weights.unlink(missing_ok=True)

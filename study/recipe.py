@@ -48,10 +48,10 @@ class Recipe:
 
     # The network
     model: str = _choice("cnn", "cnn", "fast", "resnet18", "vgg11_bn", "vgg16_bn", unit="network family")
-    channels: str = _widths("6-16", "output channels of each convolutional block, first to last")
-    kernel: int = _choice(5, 3, 5, unit="pixels, side of the convolution kernel")
+    channels: str = _widths("8-16", "output channels of each convolutional block, first to last")
+    kernel: int = _choice(3, 3, 5, unit="pixels, side of the convolution kernel")
     padding: str = _choice("valid", "valid", "same", unit="whether convolutions keep the image size")
-    hidden: str = _widths("120-84", "units of each hidden fully connected layer")
+    hidden: str = _widths("128", "units of each hidden fully connected layer")
     batch_norm: bool = _choice(False, False, True, unit="batch normalisation after each convolution")
     dropout: float = _number(0.0, 0.0, 0.9, "probability, before each fully connected layer")
     whitening: bool = _choice(True, False, True, unit="frozen first layer that whitens 2 x 2 patches")
@@ -64,7 +64,7 @@ class Recipe:
     beta1: float = _number(0.9, 0.0, 0.9999, "decay of Adam's first moment")
     beta2: float = _number(0.999, 0.0, 0.99999, "decay of Adam's second moment, and of RMSprop's square average")
     weight_decay: float = _number(0.0, 0.0, 1.0, "L2 penalty, decoupled in adamw")
-    batch_size: int = _whole(4, 1, 10_000, "images a step")
+    batch_size: int = _whole(32, 1, 10_000, "images a step")
     label_smoothing: float = _number(0.0, 0.0, 0.9, "probability mass spread over all classes")
 
     # The learning-rate schedule, over the run's own epochs

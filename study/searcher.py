@@ -4,7 +4,6 @@ Written on Ray's Searcher and Optuna's ask-and-tell, not on Ray's OptunaSearch: 
 stopped as COMPLETE, so that TPE compares accuracies of different epochs.
 """
 
-import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,11 +30,12 @@ STATE_OF = {
 
 @dataclass(frozen=True)
 class Suggestion:
-    """One trial as the search asked for it: its number, the fields that the space drew, and its whole Recipe."""
+    """One trial as the search asked for it: the fields that the space drew, its whole Recipe, and Optuna's side of it."""
 
     number: int
     config: dict[str, Any]
     recipe: Recipe
+    trial: optuna.Trial
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class OptunaSearcher(Searcher):
         self._study, self._question, self._samples = study, question, samples
         self._unfinished = list(unfinished)
         self._on_suggestion = on_suggestion
-        self._numbers: dict[str, int] = {}
+        self._running: dict[str, Suggestion] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
         if self._unfinished:
@@ -131,21 +131,21 @@ class OptunaSearcher(Searcher):
             self._on_suggestion(suggestion)
         else:
             return Searcher.FINISHED
-        self._numbers[trial_id] = suggestion.number
+        self._running[trial_id] = suggestion
         return {"number": suggestion.number, "recipe": suggestion.recipe.as_dict()}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if METRIC in result and "diverged" not in result:
-            report(self._study, self._numbers[trial_id], result[EPOCH], result[METRIC])
+            self._running[trial_id].trial.report(result[METRIC], result[EPOCH])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        number = self._numbers[trial_id]
+        trial = self._running[trial_id].trial
         if error or result is None or "diverged" in result:
-            self._study.tell(number, state=TrialState.FAIL)
+            tell(self._study, trial.number, "failed", None)
             return
         self.on_trial_result(trial_id, result)
         completed = result[EPOCH] >= self._question.max_epochs
-        tell(self._study, number, "completed" if completed else "stopped", result[METRIC])
+        tell(self._study, trial.number, "completed" if completed else "stopped", result[METRIC])
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the record is what a study is resumed from."""
@@ -168,13 +168,14 @@ def ask(study: optuna.Study, question: Question, config: dict[str, Any] | None =
         trial = study.ask()
         drawn = question.draw(trial)
     else:
-        study.enqueue_trial({name: value for name, value in known.items() if isinstance(value, bool | int | float | str)})
-        drawn = question.draw(_Known(study.ask(), known))
+        study.enqueue_trial(known)
+        trial = study.ask()
+        drawn = question.draw(_Known(trial, known))
     if number == 0:
         drawn = {name: getattr(question.base, name) for name in drawn}
     elif config is not None:
         drawn = config
-    return Suggestion(number, drawn, question.recipe(number, drawn))
+    return Suggestion(number, drawn, question.recipe(number, drawn), trial)
 
 
 def sampler(seed: int) -> optuna.samplers.BaseSampler:
@@ -182,14 +183,7 @@ def sampler(seed: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
 
 
-def report(study: optuna.Study, number: int, epoch: int, accuracy: float) -> None:
-    """Tells `study` the validation accuracy (a fraction) of trial `number` after `epoch`."""
-    known = study.get_trials(deepcopy=False)[number]
-    if epoch not in known.intermediate_values:
-        optuna.Trial(study, known._trial_id).report(accuracy, epoch)
-
-
-def tell(study: optuna.Study, number: int, status: str, accuracy: float) -> None:
+def tell(study: optuna.Study, number: int, status: str, accuracy: float | None) -> None:
     """Tells `study` how trial `number` ended; a stopped one is PRUNED, with the steps it reported."""
     state = STATE_OF[status]
     study.tell(number, accuracy if state == TrialState.COMPLETE else None, state=state)
@@ -211,10 +205,10 @@ def rebuild(database: Path, question: Question, events: Iterable[Event]) -> tupl
             open_trials[number] = ask(study, question, event["config"])
         elif event["event"] == "epoch":
             last[number] = event[METRIC]
-            report(study, number, event["training_iteration"], event[METRIC])
+            open_trials[number].trial.report(event[METRIC], event["training_iteration"])
         elif event["event"] == "end":
             del open_trials[number]
-            tell(study, number, event["status"], last.get(number, 0.0))
+            tell(study, number, event["status"], last.get(number))
     return study, list(open_trials.values())
 
 
@@ -223,18 +217,20 @@ def derived_seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
-@dataclasses.dataclass
 class _Known:
-    """An Optuna trial whose values are known: those that a range leaves out pass the space without being registered."""
+    """An Optuna trial whose values are known: those outside the space's range go by without Optuna being told."""
 
-    trial: optuna.Trial
-    values: dict[str, Any]
+    def __init__(self, trial: optuna.Trial, values: dict[str, Any]) -> None:
+        self._trial, self._values = trial, values
 
     def suggest_float(self, name: str, low: float, high: float, **options: Any) -> float:
-        return self._suggest(name, optuna.distributions.FloatDistribution(low, high, **options))
+        inside = low <= self._values[name] <= high
+        return self._trial.suggest_float(name, low, high, **options) if inside else self._values[name]
 
     def suggest_int(self, name: str, low: int, high: int, **options: Any) -> int:
-        return self._suggest(name, optuna.distributions.IntDistribution(low, high, **options))
+        inside = low <= self._values[name] <= high
+        return self._trial.suggest_int(name, low, high, **options) if inside else self._values[name]
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        return self._suggest(name, optuna.distributions.CategoricalDistribution(choices))
+        inside = self._values[name] in choices
+        return self._trial.suggest_categorical(name, choices) if inside else self._values[name]

@@ -1,0 +1,88 @@
+"""A run in words for the terminal: what `python -m results show` and the end of a study print."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from results.analysis import best, epochs_saved, leaderboard
+from results.tables import Run
+
+SHOWN = 10
+
+
+def show(run: Run, console: Console) -> None:
+    """Ranking, the winner's recipe beside the baseline's, the verdict, and where the files are."""
+    if run.synthetic:
+        console.print("Synthetic images: no number here says anything about CIFAR-10.", style="bold yellow")
+    for line in run.dropped:
+        console.print(f"Left out: {line}", style="yellow", soft_wrap=True)
+    if len(run.trials):
+        _ranking(run, console)
+    ranked = leaderboard(run.trials)
+    if len(ranked):
+        _difference(run, int(best(run.trials).name), console)  # type: ignore[call-overload]
+    if run.final is not None:
+        _final(run.final, console)
+    else:
+        console.print(f"\nNo final yet: the study is {run.study['status']}.")
+    console.print(f"\nFiles: {run.path}", soft_wrap=True, highlight=False)
+
+
+def _ranking(run: Run, console: Console) -> None:
+    ranked = leaderboard(run.trials)
+    counts = run.trials["status"].value_counts()
+    said = ", ".join(f"{count} {status}" for status, count in counts.items())
+    saved = epochs_saved(run.trials, run.study["max_epochs"])
+    console.print(f"\n{len(run.trials)} trials: {said}. {run.trials['epochs'].sum()} epochs, {saved:.0%} saved.\n")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in ("rank", "trial", "val. accuracy", "epochs", "status", "recipe"):
+        table.add_column(heading, justify="left" if heading in ("status", "recipe") else "right", overflow="fold")
+    for rank, (number, row) in enumerate(ranked.head(SHOWN).iterrows(), 1):
+        status = row["status"] if row["status"] == "completed" else f"{row['status']} ({row['stop_reason']})"
+        recipe = "baseline" if number == 0 else words(run.config(int(number)))  # type: ignore[call-overload]
+        table.add_row(str(rank), str(number), f"{row['val_accuracy']:.2%}", str(row["epochs"]), status, recipe)
+    console.print(table)
+
+
+def _difference(run: Run, number: int, console: Console) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in ("field", "baseline", f"winner (trial {number})"):
+        table.add_column(heading)
+    for name, value in run.recipe(number).items():
+        if name not in ("seed", "epochs") and value != run.base[name]:
+            table.add_row(name, word(run.base[name]), word(value))
+    console.print()
+    if table.row_count:
+        console.print(table)
+    else:
+        console.print("The baseline itself did best.")
+
+
+def _final(final: Any, console: Console) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in (f"after {final['final_epochs']} epochs", "test accuracy", "95% interval"):
+        table.add_column(heading)
+    for role in ("winner", "baseline", "recipe_under_test"):
+        if role in final:
+            low, high = final[role]["interval"]
+            for each in final[role]["seeds"]:
+                first = each is final[role]["seeds"][0]
+                interval = f"{low:.2%} to {high:.2%}" if first else ""
+                table.add_row(f"{role}, seed {each['seed']}".replace("_", " "), f"{each['accuracy']:.2%}", interval)
+    table.add_row("published baseline", f"{final['published_accuracy']:.2%}", "")
+    console.print()
+    console.print(table)
+    if "sentence" in final:
+        style = {"better": "bold green", "worse": "bold red"}.get(final["verdict"], "bold yellow")
+        console.print(f"\n{final['sentence']}", style=style, highlight=False)
+
+
+def words(config: dict[str, Any]) -> str:
+    """Recipe fields in one line."""
+    return ", ".join(f"{name} {word(value)}" for name, value in config.items())
+
+
+def word(value: Any) -> str:
+    """One value of a Recipe field."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
