@@ -40,6 +40,7 @@ class RecordedASHA(ASHAScheduler):
             grace_period=grace_period,
             reduction_factor=reduction_factor,
         )
+        self.rungs = rungs(max_epochs, grace_period, reduction_factor)
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         return True

@@ -77,6 +77,14 @@ def write_json(path: Path, content: Any) -> None:
         raise
 
 
+class OfThisProcess:
+    """What belongs to the process it was made in. Ray Tune saves its own parts for a restore by pickling them; a study
+    is resumed from its record instead, so there is nothing here to save."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
 class StudyFile:
     """study.json: what was asked, of what, on what; every change is written at once."""
 

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from ray.tune.search import Searcher
 from study import trainable
 from study.asha import EPOCH, METRIC
 from study.data import Split
-from study.record import Record
+from study.record import OfThisProcess, Record
 from study.resources import Slots
 
 RETRIES = 2
@@ -32,7 +32,7 @@ class StudyFailed(Exception):
     """The study cannot go on. The message is one line for the user."""
 
 
-class Interruption(tune.Stopper):
+class Interruption(OfThisProcess, tune.Stopper):
     """Ends a search from outside: at its deadline, or on SIGINT and SIGTERM.
 
     Attributes:
@@ -74,7 +74,7 @@ class Interruption(tune.Stopper):
                 signal.signal(number, handler)
 
 
-class Recorder(tune.Callback):
+class Recorder(OfThisProcess, tune.Callback):
     """Writes what Ray Tune does into the record: an event for each epoch, retry and end.
 
     Args:
@@ -117,6 +117,12 @@ class Recorder(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.end(trial.config["number"], "failed", _reason(trial))
 
+    def unfinished(self) -> list[int]:
+        """Numbers of the trials that have begun and not ended."""
+        ended = {event["number"] for event in self._record.events if event["event"] == "end"}
+        begun = [event["number"] for event in self._record.events if event["event"] == "trial"]
+        return [number for number in begun if number not in ended]
+
     def end(self, number: int, status: str, reason: str | None) -> None:
         self._append("end", number, status=status, stop_reason=reason)
 
@@ -124,7 +130,7 @@ class Recorder(tune.Callback):
         self._record.append({"event": event, "number": number, **self._labels.get(number, {}), **content})
 
 
-class Listed(Searcher):
+class Listed(OfThisProcess, Searcher):
     """Hands Ray Tune a list of trainings known beforehand: [{"number": ..., "recipe": {...}}]."""
 
     def __init__(self, configs: Sequence[dict[str, Any]]) -> None:
@@ -152,8 +158,8 @@ class Arrays:
     validation: Split | None
 
 
-def start_ray(say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Starts a Ray of our own on this machine, quietly, and says so.
+def start_ray() -> list[dict[str, Any]]:
+    """Starts a Ray of our own on this machine, quietly, where none is there yet.
 
     Returns:
         The resources of each node, as Ray names them.

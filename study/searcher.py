@@ -17,7 +17,7 @@ from search_spaces import Space, SpaceError
 
 from study.asha import EPOCH, METRIC
 from study.recipe import Recipe, RecipeError
-from study.record import Event
+from study.record import Event, OfThisProcess
 
 CHECKED_DRAWS = 20
 STATE_OF = {
@@ -95,7 +95,7 @@ class Question:
         return config
 
 
-class OptunaSearcher(Searcher):
+class OptunaSearcher(OfThisProcess, Searcher):
     """Suggests trials to Ray Tune from an Optuna study, and tells the study what became of them.
 
     A suggestion depends on the seed, the trial's number and what the study has been told, and on nothing else, so that
