@@ -1,13 +1,11 @@
 """A run as an Optuna study, so that everything that Optuna draws and computes works on it."""
 
 import json
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import optuna
-import pandas as pd
-from optuna.distributions import BaseDistribution, json_to_distribution
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.distributions import json_to_distribution
+from optuna.trial import TrialState
 
 if TYPE_CHECKING:
     from results.tables import Run
@@ -23,9 +21,7 @@ _STATES = {
 
 def to_optuna(run: "Run") -> optuna.Study:
     """See Run.to_optuna."""
-    study = optuna.create_study(
-        storage=optuna.storages.InMemoryStorage(), study_name=run.name, direction="maximize"
-    )
+    study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), study_name=run.name, direction="maximize")
     study.set_metric_names(["val_accuracy"])
     knobs = {field: json_to_distribution(json.dumps(knob)) for field, knob in run.knobs.items()}
     accuracies = dict(list(run.epochs.groupby("number")[["training_iteration", "val_accuracy"]]))

@@ -195,10 +195,7 @@ def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-_STUDY_KEYS = (
-    "kind name command arguments status reason created ended space knobs base samples max_epochs grace_period "
-    "reduction_factor rungs seed slots dataset data versions git hardware seconds test_openings"
-).split()
+_STUDY_KEYS = ["kind", "name", "command", "arguments", "status", "reason", "created", "ended", "space", "knobs", "base", "samples", "max_epochs", "grace_period", "reduction_factor", "rungs", "seed", "slots", "dataset", "data", "versions", "git", "hardware", "seconds", "test_openings"]
 
 
 def _latest(directory: Path) -> Run:

@@ -362,7 +362,11 @@ def _download(url: str, target: Path) -> None:
     """The archive at `url`, whole or not at all."""
     received = 0
     try:
-        with urlopen(url, timeout=TIMEOUT) as response, target.open("wb") as file, _transfer(url, ARCHIVE_BYTES) as arrived:
+        with (
+            urlopen(url, timeout=TIMEOUT) as response,
+            target.open("wb") as file,
+            _transfer(url, ARCHIVE_BYTES) as arrived,
+        ):
             announced = response.headers.get("Content-Length", ARCHIVE_BYTES)
             if int(announced) != ARCHIVE_BYTES:
                 raise _Unavailable(f"{url} is not the official archive: {announced} bytes, not {ARCHIVE_BYTES}")

@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
-from results import statistics
 
+from results import statistics
 from study import data
 from study.data import Split
-from study.record import Record, StudyFile, now
 from study.recipe import Recipe
+from study.record import Record, StudyFile, now, write_json
 from study.resources import Slots
-from study.search import Arrays, Interruption, Listed, Recorder, StudyFailed, run_trials
+from study.tuning import Arrays, Interruption, Listed, Recorder, StudyFailed, run_trials
 
 PUBLISHED_ACCURACY = 0.6465  # test accuracy of the publication after 30 epochs, read off its text
 MISTAKES = 24
@@ -128,18 +128,15 @@ def _save_array(path: Path, array: NDArray[np.float32]) -> None:
 
 
 def conclude(
-    done: Sequence[Job], probabilities: dict[tuple[str, int], NDArray[np.float32]], test: Split, folder: Path
-) -> dict[str, Any]:
-    """Writes metrics.json, predictions.csv and mistakes/ as docs/run-directory.md describes them.
-
-    Returns:
-        The content of metrics.json, as yet without `dataset`.
-    """
+    done: Sequence[Job], training: Split, data_dir: Path, dataset: data.Dataset, folder: Path, study: StudyFile
+) -> None:
+    """Opens the test set and writes metrics.json, predictions.csv, mistakes/ and model.pt, as docs/run-directory.md has
+    them."""
+    test = open_test(data_dir, dataset)
+    probabilities = evaluate(done, training, test, folder, study)
     roles = list(dict.fromkeys(job.role for job in done))
     seeds = list(dict.fromkeys(job.seed for job in done))
-    correct = {
-        role: np.stack([probabilities[role, seed].argmax(1) == test.labels for seed in seeds]) for role in roles
-    }
+    correct = {role: np.stack([probabilities[role, seed].argmax(1) == test.labels for seed in seeds]) for role in roles}
     table = _predictions({role: probabilities[role, seeds[0]] for role in roles}, test.labels)
     table.to_csv(folder / "predictions.csv", index=False)
     _write_mistakes(table, roles[0], test.images, folder / "mistakes")
@@ -160,6 +157,7 @@ def conclude(
         **sides,
         "published_accuracy": PUBLISHED_ACCURACY,
         "final_epochs": done[0].recipe.epochs,
+        "dataset": dataset,
     }
     if len(roles) == 2:
         said = statistics.verdict(correct[roles[0]], correct[roles[1]])
@@ -175,7 +173,8 @@ def conclude(
             "about": said.about,
             "sentence": said.sentence,
         }
-    return metrics
+    write_json(folder / "metrics.json", metrics)
+    _keep_weights(done, folder)
 
 
 def _predictions(first: dict[str, NDArray[np.float32]], labels: NDArray[np.int64]) -> pd.DataFrame:
@@ -196,7 +195,7 @@ def _write_mistakes(table: pd.DataFrame, role: str, images: NDArray[np.uint8], f
         Image.fromarray(images[image]).save(folder / f"{image}.png")
 
 
-def keep_weights(done: Sequence[Job], folder: Path) -> None:
+def _keep_weights(done: Sequence[Job], folder: Path) -> None:
     """Keeps the first job's network as model.pt and removes the others, which the record can make again."""
     for job in done:
         weights = folder / f"{job.number}.pt"

@@ -68,12 +68,16 @@ class Recipe:
     label_smoothing: float = _number(0.0, 0.0, 0.9, "probability mass spread over all classes")
 
     # The learning-rate schedule, over the run's own epochs
-    schedule: str = _choice("constant", "constant", "step", "cosine", "one_cycle", "triangular", unit="shape of the decay")
+    schedule: str = _choice(
+        "constant", "constant", "step", "cosine", "one_cycle", "triangular", unit="shape of the decay"
+    )
     warmup: float = _number(0.0, 0.0, 0.9, "share of the run in which lr rises linearly from lr / 25")
     gamma: float = _number(0.1, 0.0, 1.0, "factor of each of step's two drops, at 1/2 and 3/4 of the run", above=True)
 
     # The images
-    normalization: str = _choice("half", "half", "cifar10", "imagenet", unit="mean and std taken off: 0.5, or a data set's")
+    normalization: str = _choice(
+        "half", "half", "cifar10", "imagenet", unit="mean and std taken off: 0.5, or a data set's"
+    )
     flip: str = _choice("none", "none", "random", "alternating", unit="horizontal flip")
     translate: int = _whole(0, 0, 16, "pixels, largest shift each way, edges reflected")
     cutout: int = _whole(0, 0, 32, "pixels, side of the square blanked")
@@ -194,7 +198,9 @@ def load_recipe(name_or_file: str) -> Recipe:
         content = json.loads(path.read_text())
     except OSError as error:
         names = ", ".join(RECIPES)
-        raise RecipeError(f"recipe {name_or_file!r} is neither a name ({names}) nor a readable file: {error.strerror}") from None
+        raise RecipeError(
+            f"recipe {name_or_file!r} is neither a name ({names}) nor a readable file: {error.strerror}"
+        ) from None
     except ValueError as error:
         raise RecipeError(f"recipe file {path} is not JSON: {error}") from None
     fields = content.get("recipe", content) if isinstance(content, dict) else content

@@ -69,7 +69,9 @@ def check_fraction(flag: str, amount: float) -> None:
     if not math.isfinite(amount) or amount < 0 or (amount == 0 and flag == "--cpus-per-trial"):
         raise ResourceError(f"{flag} is {amount:g}; allowed: a fraction of one, or a whole number")
     if amount > 1 and amount != int(amount):
-        raise ResourceError(f"{flag} is {amount:g}; above one Ray places whole numbers only: {int(amount)} or {int(amount) + 1}")
+        raise ResourceError(
+            f"{flag} is {amount:g}; above one Ray places whole numbers only: {int(amount)} or {int(amount) + 1}"
+        )
     if abs(amount / STEP - round(amount / STEP)) > 1e-6:
         raise ResourceError(f"{flag} is {amount!r}; Ray places steps of {STEP} only")
 

@@ -46,7 +46,9 @@ class Screen:
         if event["event"] == "end" and not self._quiet and not self._console.is_terminal:
             self._console.print(self._line(event["number"]), soft_wrap=True, highlight=False)
         if event["event"] == "retry" and not self._quiet:
-            self._console.print(f"{self._name(event)} goes on from its checkpoint after: {event['reason']}", soft_wrap=True)
+            self._console.print(
+                f"{self._name(event)} goes on from its checkpoint after: {event['reason']}", soft_wrap=True
+            )
 
     @contextmanager
     def live(self) -> Iterator[None]:
@@ -133,7 +135,9 @@ def _score(event: Event) -> str:
 
 
 def _words(config: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in config.items())
+    return ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in config.items()
+    )
 
 
 def _clock(seconds: float) -> str:

@@ -13,8 +13,8 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
-from search_spaces import Space, SpaceError
 
+from search_spaces import Space, SpaceError
 from study.asha import EPOCH, METRIC
 from study.recipe import Recipe, RecipeError
 from study.record import Event, OfThisProcess

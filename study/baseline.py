@@ -1,0 +1,185 @@
+"""Reproduce the published training, or check anybody's recipe, over several seeds:
+
+python -m study.baseline --seeds 3
+python -m study.baseline --recipe runs/NAME/best.json
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from statistics import mean
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from study.flags import Parser, number, run_name, whole
+
+if TYPE_CHECKING:
+    from results import Run
+    from study.data import Dataset
+
+PUBLISHED_LOSS = {10: 1.073, 30: 0.528}  # mean training loss of the publication after these epochs
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The command line, as flags() defines it."""
+
+    recipe: str
+    seeds: int
+    epochs: int | None
+    gpus_per_trial: float | None
+    cpus_per_trial: float | None
+    max_concurrent: int | None
+    seed: int
+    name: str | None
+    runs_dir: Path
+    data_dir: Path
+    dataset: "Dataset"
+    json: bool
+
+
+def flags() -> Parser:
+    parser = Parser(prog="study.baseline", description="Train a recipe on all training images, over several seeds.")
+    parser.add_argument("--recipe", default="baseline", metavar="NAME|FILE", help="baseline, tutorial, or a JSON file")
+    parser.add_argument("--seeds", type=whole(1), default=3, metavar="N", help="trainings")
+    parser.add_argument("--epochs", type=whole(1), metavar="N", help="in place of the recipe's own")
+    parser.add_argument("--gpus-per-trial", type=number, metavar="X", help="0.25 where GPUs exist, else 0")
+    parser.add_argument("--cpus-per-trial", type=number, metavar="X", help="1, or less where trainings share GPUs")
+    parser.add_argument("--max-concurrent", type=whole(1), metavar="N", help="at once; as many as fit if not given")
+    parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="the seeds derive from it")
+    parser.add_argument("--name", type=run_name, help="of the run; date and recipe if not given")
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept")
+    parser.add_argument(
+        "--data-dir", type=Path, default=Path("data"), metavar="DIR", help="where CIFAR-10 is or will be"
+    )
+    parser.add_argument("--dataset", choices=["cifar10", "synthetic"], default="cifar10", help="synthetic: a stand-in")
+    parser.add_argument("--json", action="store_true", help="the result as JSON on standard output")
+    return parser
+
+
+def main(command: Sequence[str] | None = None) -> int:
+    """Trains and reports; the exit code is 0 whatever the accuracy."""
+    command = sys.argv[1:] if command is None else list(command)
+    arguments = Arguments(**vars(flags().parse_args(command)))
+    from study.opening import refusing
+
+    with refusing("study.baseline"):
+        return _reproduce(arguments, list(command), Console(stderr=arguments.json))
+
+
+def _reproduce(arguments: Arguments, command: list[str], console: Console) -> int:
+    import results
+    from study import final
+    from study.opening import as_json, carry_out, final_seeds, open_run, wall_time
+    from study.recipe import load_recipe
+    from study.record import Record
+    from study.screen import Screen
+    from study.tuning import Interruption
+
+    recipe = load_recipe(arguments.recipe)
+    epochs = arguments.epochs or recipe.epochs
+    name = arguments.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{Path(arguments.recipe).stem}"
+    opened = open_run(
+        arguments.runs_dir / name,
+        arguments.data_dir,
+        arguments.dataset,
+        arguments.gpus_per_trial,
+        arguments.cpus_per_trial,
+        arguments.max_concurrent,
+        lambda line: console.print(line, soft_wrap=True, highlight=False),
+        {
+            "kind": "baseline",
+            "command": command,
+            "arguments": as_json(asdict(arguments)),
+            "space": None,
+            "knobs": {},
+            "base": recipe.as_dict(),
+            "samples": 0,
+            "max_epochs": epochs,
+            "grace_period": epochs,
+            "reduction_factor": 2,
+            "rungs": [],
+            "seed": arguments.seed,
+        },
+    )
+    interruption = Interruption()
+
+    def train_and_evaluate() -> None:
+        jobs = final.jobs({"recipe_under_test": recipe}, epochs, final_seeds(arguments.seed, arguments.seeds))
+        screen = Screen(console, "baseline", len(jobs), epochs)
+        folder = opened.run_dir / "final"
+        with screen.live():
+            final.retrain(
+                jobs, opened.training, folder, Record(folder / "epochs.jsonl", [screen]), opened.slots, interruption
+            )
+        if interruption.signal_number is None:
+            final.conclude(jobs, opened.training, arguments.data_dir, arguments.dataset, folder, opened.study)
+
+    code = carry_out("study.baseline", opened, interruption, {"final": train_and_evaluate})
+    if code == 0:
+        run = results.load_run(opened.run_dir)
+        rows = against_publication(run)
+        if arguments.json:
+            print(json.dumps({"run": str(opened.run_dir), "measured": rows, "final": run.final}, indent=2))
+        _show(rows, run, console)
+        console.print(f"\nFiles: {opened.run_dir}\n{wall_time(run.study)}", soft_wrap=True, highlight=False)
+    return code
+
+
+def against_publication(run: "Run") -> list[dict[str, Any]]:
+    """Each published number beside what the seeds of a baseline run gave, as far as it trained.
+
+    Returns:
+        Objects of quantity, published, mean, lowest, highest, difference (mean - published), inside (whether the
+        published number lies within the seeds' range) and values (one per seed).
+    """
+    from study.final import PUBLISHED_ACCURACY
+
+    epochs = run.final_epochs
+    found: list[tuple[str, float, list[float]]] = []
+    for epoch, published in PUBLISHED_LOSS.items():
+        values = epochs.loc[epochs["training_iteration"] == epoch, "train_loss"].tolist()
+        if values:
+            found.append((f"training loss, epoch {epoch}", published, values))
+    if run.final is not None:
+        accuracies = [each["accuracy"] for each in run.final["recipe_under_test"]["seeds"]]
+        found.append((f"test accuracy, epoch {run.final['final_epochs']}", PUBLISHED_ACCURACY, accuracies))
+    return [
+        {
+            "quantity": quantity,
+            "published": published,
+            "mean": mean(values),
+            "lowest": min(values),
+            "highest": max(values),
+            "difference": mean(values) - published,
+            "inside": min(values) <= published <= max(values),
+            "values": values,
+        }
+        for quantity, published, values in found
+    ]
+
+
+def _show(rows: list[dict[str, Any]], run: "Run", console: Console) -> None:
+    if run.synthetic:
+        console.print("Synthetic images: no number here says anything about CIFAR-10.", style="bold yellow")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in ("", "published", "mean", "lowest", "highest", "difference", "inside the seeds' range"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for row in rows:
+        form = "{:.2%}" if "accuracy" in row["quantity"] else "{:.3f}"
+        numbers = [form.format(row[name]) for name in ("published", "mean", "lowest", "highest")]
+        sign = "+" if row["difference"] >= 0 else ""
+        table.add_row(
+            row["quantity"], *numbers, sign + form.format(row["difference"]), "yes" if row["inside"] else "no"
+        )
+    console.print()
+    console.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

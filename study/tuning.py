@@ -1,0 +1,254 @@
+"""Ray's side, in the driver: searcher, scheduler and slots become a Tuner, and what it does becomes the record.
+
+The search and the final trainings both go through here; the latter with a list in place of a searcher.
+"""
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from study import trainable
+from study.asha import EPOCH, METRIC
+from study.data import Split
+from study.record import OfThisProcess, Record
+from study.resources import Slots
+
+RETRIES = 2
+
+
+class StudyFailed(Exception):
+    """The study cannot go on. The message is one line for the user."""
+
+
+class Interruption(OfThisProcess, tune.Stopper):
+    """Ends a search from outside: at its deadline, or on SIGINT and SIGTERM.
+
+    Attributes:
+        reason: None until something asked for the end; then "time budget", "SIGINT" or "SIGTERM".
+    """
+
+    def __init__(self, time_budget_s: float | None = None) -> None:
+        self._deadline = None if time_budget_s is None else time.monotonic() + time_budget_s
+        self.reason: str | None = None
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        if self.reason is None and self._deadline is not None and time.monotonic() >= self._deadline:
+            self.reason = "time budget"
+        return self.reason is not None
+
+    @property
+    def signal_number(self) -> int | None:
+        """The signal that asked for the end, if one did."""
+        return None if self.reason in (None, "time budget") else int(signal.Signals[self.reason])
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Inside, the first SIGINT or SIGTERM asks for a clean end; a second SIGINT is Python's KeyboardInterrupt."""
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            self.reason = signal.Signals(number).name
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        for number in before:
+            signal.signal(number, ask)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class Recorder(OfThisProcess, tune.Callback):
+    """Writes what Ray Tune does into the record: an event for each epoch, retry and end.
+
+    Args:
+        record: where to.
+        labels: what to add to each event of a trial, by its number: `role` and `seed` in the final.
+    """
+
+    def __init__(self, record: Record, max_epochs: int, labels: dict[int, dict[str, Any]] | None = None) -> None:
+        self._record, self._max_epochs, self._labels = record, max_epochs, labels or {}
+        self._epochs: dict[int, int] = {}
+        self._seconds: dict[int, float] = {}
+        for event in record.events:
+            if event["event"] == "epoch":
+                self._epochs[event["number"]] = event["training_iteration"]
+                self._seconds[event["number"]] = event["time_total_s"]
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        number = trial.config["number"]
+        if "diverged" in result or result[EPOCH] <= self._epochs.get(number, 0):
+            return  # an epoch trained again after a retry is recorded already
+        self._epochs[number] = result[EPOCH]
+        self._seconds[number] = self._seconds.get(number, 0.0) + result["seconds"]
+        measured = {name: result[name] for name in ("train_loss", "val_loss", METRIC, "seconds")}
+        self._append("epoch", number, training_iteration=result[EPOCH], **measured, time_total_s=self._seconds[number])
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        number, result = trial.config["number"], trial.last_result
+        if "diverged" in result:
+            self.end(number, "diverged", result["diverged"])
+        elif self._epochs.get(number, 0) >= self._max_epochs:
+            self.end(number, "completed", None)
+        else:
+            self.end(number, "stopped", f"rung {self._epochs[number]}")
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._append("retry", trial.config["number"], reason=_reason(trial))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.end(trial.config["number"], "failed", _reason(trial))
+
+    def unfinished(self) -> list[int]:
+        """Numbers of the trials that have begun and not ended."""
+        ended = {event["number"] for event in self._record.events if event["event"] == "end"}
+        begun = [event["number"] for event in self._record.events if event["event"] == "trial"]
+        return [number for number in begun if number not in ended]
+
+    def end(self, number: int, status: str, reason: str | None) -> None:
+        self._append("end", number, status=status, stop_reason=reason)
+
+    def _append(self, event: str, number: int, **content: Any) -> None:
+        self._record.append({"event": event, "number": number, **self._labels.get(number, {}), **content})
+
+
+class Listed(OfThisProcess, Searcher):
+    """Hands Ray Tune a list of trainings known beforehand: [{"number": ..., "recipe": {...}}]."""
+
+    def __init__(self, configs: Sequence[dict[str, Any]]) -> None:
+        super().__init__(metric=METRIC, mode="max")
+        self._left = list(configs)
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        return self._left.pop(0) if self._left else Searcher.FINISHED
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing depends on how a training of the list ends."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the list is made again from the record."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise NotImplementedError("a list of trainings is made again from the record")
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """The images that every training of one Tuner uses; validation is None to train without looking."""
+
+    train: Split
+    validation: Split | None
+
+
+def start_ray() -> list[dict[str, Any]]:
+    """Starts a Ray of our own on this machine, quietly, where none is there yet.
+
+    Returns:
+        The resources of each node, as Ray names them.
+    """
+    # Read by Ray at import or start; each is documented by Ray, and a user's own setting wins.
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new output prints a banner at verbose=0 as well
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if not ray.is_initialized():
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True)
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def run_trials(
+    searcher: Searcher,
+    scheduler: TrialScheduler | None,
+    recorder: Recorder,
+    *,
+    count: int,
+    arrays: Arrays,
+    slots: Slots,
+    interruption: Interruption,
+    folder: Path,
+    checkpoint_epochs: Sequence[int],
+    weights: Path | None = None,
+) -> None:
+    """Runs `count` trials from `searcher` to their end, or until `interruption`.
+
+    Args:
+        scheduler: None to stop no trial early.
+        folder: of the run (or of its final); gets checkpoints/ and ray/.
+        checkpoint_epochs: after which each training saves its state, besides every 30 s.
+        weights: folder for finished networks; None to keep none.
+
+    Raises:
+        StudyFailed: Ray or the record failed; what was recorded before is whole.
+    """
+    checkpoints = folder / "checkpoints"
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    train = tune.with_parameters(
+        trainable.train,
+        train=arrays.train,
+        validation=arrays.validation,
+        checkpoints=str(checkpoints),
+        checkpoint_epochs=tuple(checkpoint_epochs),
+        weights=None if weights is None else str(weights),
+        threads=max(1, int(slots.cpus)),
+    )
+    tuner = tune.Tuner(
+        tune.with_resources(train, {"cpu": slots.cpus, "gpu": slots.gpus}),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=scheduler or FIFOScheduler(),
+            num_samples=count,
+            max_concurrent_trials=slots.count,
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: f"trial_{trial.config['number']:05d}_{trial.trial_id}",
+        ),
+        run_config=tune.RunConfig(
+            name="trials",
+            storage_path=str((folder / "ray").resolve()),
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            callbacks=[recorder, _Cleaner(checkpoints)],
+            stop=interruption,
+            verbose=0,
+        ),
+    )
+    try:
+        tuner.fit()
+    except Exception as error:
+        raise StudyFailed(f"Ray Tune ended with {type(error).__name__}: {_last_line(str(error))}") from error
+
+
+class _Cleaner(tune.Callback):
+    """Removes the checkpoint of a training that has ended; those of interrupted ones stay for their resumption."""
+
+    def __init__(self, checkpoints: Path) -> None:
+        self._checkpoints = checkpoints
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        (self._checkpoints / f"{trial.config['number']}.pt").unlink(missing_ok=True)
+
+    on_trial_error = on_trial_complete
+
+
+def _reason(trial: Any) -> str:
+    return _last_line(str(trial.get_error() or "its worker died"))
+
+
+def _last_line(text: str) -> str:
+    return [line.strip() for line in text.splitlines() if line.strip()][-1:][0] if text.strip() else "no reason given"
