@@ -1,70 +1,82 @@
-"""What may vary. A space is a function from an Optuna trial to the Recipe fields it sets:
+"""What may vary. A space is a function from an Optuna trial to the Recipe fields that it sets:
 
     def space(trial):
-        return {"lr": trial.suggest_float("lr", 1e-3, 1e-1, log=True), "flip": "random"}
+        return {"lr": trial.suggest_float("lr", 1e-3, 0.1, log=True)}
 
-What it draws it names after the Recipe field. Declarative: neither Ray nor torch is known here.
+`python -m search_spaces` lists the ones that are here. Nothing in this package knows torch, Ray or the study.
 """
 
 import importlib
 import importlib.util
-from collections.abc import Callable
+import sys
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
-from search_spaces.cnn import cnn
-from search_spaces.sgd import sgd
+from search_spaces import architectures, augmentation, cnn, fast, full, optimizers, sgd
+from search_spaces.space import Fields, Pinned, Space, SpaceError, contains, draw, draws, in_words, knobs
 
-Space = Callable[[Any], dict[str, Any]]
+__all__ = [
+    "SPACES",
+    "Fields",
+    "Pinned",
+    "Space",
+    "SpaceError",
+    "contains",
+    "draw",
+    "draws",
+    "in_words",
+    "knobs",
+    "load",
+]
 
-SPACES: dict[str, Space] = {"sgd": sgd, "cnn": cnn}
-
-
-class SpaceError(ValueError):
-    """A space that cannot be found or used. The message is one line for the user."""
+SPACES: dict[str, Space] = {
+    "sgd": sgd.space,
+    "cnn": cnn.space,
+    "optimizers": optimizers.space,
+    "augmentation": augmentation.space,
+    "architectures": architectures.space,
+    "fast": fast.space,
+    "full": full.space,
+}
 
 
 def load(name: str) -> Space:
-    """The space called `name`, or the function at "file.py:function" or "package.module:function".
+    """The space called `name`: one of SPACES, `file.py:function` or `package.module:function`.
 
     Raises:
-        SpaceError: none is there, or its file fails on import.
+        SpaceError: no such name, file, module or function, or one that fails to import.
     """
     if name in SPACES:
         return SPACES[name]
-    where, colon, function = name.rpartition(":")
-    if not colon:
-        known = ", ".join(SPACES)
-        raise SpaceError(f"space {name!r} is unknown; allowed: {known}, file.py:function or package.module:function")
+    place, colon, function = name.rpartition(":")
+    if not (colon and place and function):
+        raise SpaceError(
+            f"space {name!r} is unknown; allowed: {', '.join(SPACES)}, file.py:function or package.module:function"
+        )
     try:
-        module = _module_in_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
+        module = _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    except FileNotFoundError:
+        raise SpaceError(f"space {name!r}: there is no file {place}") from None
     except Exception as error:
-        raise SpaceError(f"space {name!r}: {where} cannot be imported: {type(error).__name__}: {error}") from None
+        raise SpaceError(f"space {name!r}: {place} fails to import: {type(error).__name__}: {error}") from error
     space = getattr(module, function, None)
     if not callable(space):
-        raise SpaceError(f"space {name!r}: {where} has no function {function!r}")
-    return space  # type: ignore[no-any-return]
-
-
-def knobs(space: Space, draws: int = 200) -> dict[str, Any]:
-    """Everything that `space` can draw: name -> Optuna distribution, found by drawing `draws` times at random."""
-    import optuna
-
-    found: dict[str, Any] = {}
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    for _ in range(draws):
-        trial = study.ask()
-        space(trial)
-        found.update(trial.distributions)
+        raise SpaceError(f"space {name!r}: {place} has no function {function!r}")
+    found: Space = space
     return found
 
 
-def _module_in_file(path: Path) -> Any:
+def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise FileNotFoundError("no such file")
+        raise FileNotFoundError(path)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
-        raise ImportError("not a Python file")
+        raise ImportError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    # Its neighbours can be imported, as if it were run by itself.
+    sys.path.insert(0, str(path.parent.resolve()))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.pop(0)
     return module

@@ -1,36 +1,141 @@
-"""The pieces that spaces are composed of: each draws a few related Recipe fields.
+"""What spaces are composed of. Each piece draws some Recipe fields from an Optuna trial and returns them.
 
-The published recipe lies inside every range, so that Optuna learns from it as trial 0.
+A knob is drawn only where it means something: momentum under SGD, gamma under the step schedule.
 """
 
-from typing import Any
+import optuna
+
+from search_spaces.space import Fields
 
 
-def momentum_sgd(trial: Any, *, lr_high: float = 0.3) -> dict[str, Any]:
-    """Learning rate, momentum, weight decay and batch size of stochastic gradient descent."""
+def sgd(trial: optuna.Trial, lr: tuple[float, float] = (1e-3, 0.1)) -> Fields:
+    """Step size, momentum and L2 penalty of SGD.
+
+    The published lr is the low end of `lr`; above its high end, small networks without batch normalisation learn
+    nothing.
+    """
     return {
-        # From the published 0.001 to where a net of this size diverges; Bengio 2012 (arXiv:1206.5533) has it matter most.
-        "lr": trial.suggest_float("lr", 5e-4, lr_high, log=True),
-        # 0.9 is published; up to 0.98 (Goh 2017, "Why momentum really works"), a lower one acts as a lower lr.
+        "lr": trial.suggest_float("lr", *lr, log=True),
+        # 0.9 is the custom; below 0.8 it only rescales lr, above 0.98 one epoch is too short to average over.
         "momentum": trial.suggest_float("momentum", 0.8, 0.98),
-        # Zero is published; 5e-4 is the usual value on CIFAR-10 since Zagoruyko & Komodakis 2016 (arXiv:1605.07146).
+        # 5e-4 is the custom on CIFAR-10 (Zagoruyko & Komodakis 2016, arXiv:1605.07146); linear, as it must reach 0.
         "weight_decay": trial.suggest_float("weight_decay", 0.0, 1e-3),
-        # 32 is the baseline's. Beyond 256 a net this small takes too few steps in ten epochs.
-        "batch_size": trial.suggest_categorical("batch_size", [32, 64, 128, 256]),
     }
 
 
-def schedule(trial: Any) -> dict[str, Any]:
-    """The learning rate's shape over the run: published constant, cosine (arXiv:1608.03983), one-cycle (1708.07120)."""
-    return {"schedule": trial.suggest_categorical("schedule", ["constant", "cosine", "one_cycle"])}
+def batch_size(trial: optuna.Trial) -> Fields:
+    """From the smallest batch in use for this network to where ten epochs become too few steps to learn in."""
+    return {"batch_size": trial.suggest_int("batch_size", 4, 256, log=True)}
 
 
-def light_augmentation(trial: Any) -> dict[str, Any]:
-    """What moves or hides pixels: none is published. A small net gains from little and loses from much."""
+def optimizer(trial: optuna.Trial, sgd_lr: tuple[float, float] = (1e-3, 0.1)) -> Fields:
+    """An update rule with the knobs that it has.
+
+    The steps of the adaptive rules have the size of lr itself, whence their smaller lr: one decade either side of 1e-3
+    (Kingma & Ba 2015, arXiv:1412.6980).
+    """
+    rule = trial.suggest_categorical("optimizer", ["sgd", "nesterov", "adam", "adamw", "rmsprop"])
+    fields: Fields = {"optimizer": rule}
+    if rule in ("sgd", "nesterov"):
+        return fields | sgd(trial, sgd_lr)
+    fields["lr"] = trial.suggest_float("lr", 1e-4, 1e-2, log=True)
+    # Decoupled decay is multiplied by lr, so its custom is 1e-2 (Loshchilov & Hutter 2019, arXiv:1711.05101).
+    fields["weight_decay"] = trial.suggest_float("weight_decay", 0.0, 0.1 if rule == "adamw" else 1e-3)
+    # Averages over about 10, 100 and 1,000 steps.
+    fields["beta2"] = trial.suggest_categorical("beta2", [0.9, 0.99, 0.999])
+    if rule == "rmsprop":
+        fields["momentum"] = trial.suggest_float("momentum", 0.0, 0.9)
+    else:
+        fields["beta1"] = trial.suggest_float("beta1", 0.8, 0.95)
+    return fields
+
+
+def schedule(trial: optuna.Trial) -> Fields:
+    """The shape of the learning rate over the run, its warm-up, and the drops of the step schedule."""
+    shape = trial.suggest_categorical("schedule", ["constant", "step", "cosine", "one_cycle", "triangular"])
+    fields: Fields = {"schedule": shape}
+    if shape in ("one_cycle", "triangular"):
+        # These have their peak in the run, at 0.3 and 0.23 by custom.
+        fields["warmup"] = trial.suggest_float("warmup", 0.1, 0.4)
+    else:
+        # None, or up to what large learning rates need (Goyal et al. 2017, arXiv:1706.02677: 5 of 90 epochs).
+        fields["warmup"] = trial.suggest_float("warmup", 0.0, 0.2)
+    if shape == "step":
+        # He et al. 2015 (arXiv:1512.03385) divide by 10, Zagoruyko & Komodakis by 5; 0.5 is a gentle drop.
+        fields["gamma"] = trial.suggest_float("gamma", 0.1, 0.5)
+    return fields
+
+
+def convolution(trial: optuna.Trial) -> Fields:
+    """Kernel and padding of two blocks. 5 x 5 with padding costs three times as much as either, so it is left out."""
+    kernel = trial.suggest_categorical("kernel", [3, 5])
+    padding = trial.suggest_categorical("padding", ["valid", "same"]) if kernel == 3 else "valid"
+    return {"kernel": kernel, "padding": padding}
+
+
+def fully_connected(trial: optuna.Trial) -> Fields:
+    """What follows the convolutions: LeNet's two hidden layers, or one; dropout before each."""
     return {
-        "flip": trial.suggest_categorical("flip", ["none", "random"]),
-        # 4 pixels is the usual CIFAR-10 crop (He et al. 2016, arXiv:1512.03385), for nets hundreds of times larger.
-        "translate": trial.suggest_int("translate", 0, 4),
-        # 16 is the best side for large nets (DeVries & Taylor 2017, arXiv:1708.04552); half of that is plenty here.
-        "cutout": trial.suggest_int("cutout", 0, 8, step=4),
+        "hidden": trial.suggest_categorical("hidden", ["120-84", "128", "256"]),
+        "dropout": dropout(trial),
     }
+
+
+def dropout(trial: optuna.Trial) -> float:
+    """Up to the 0.5 of Srivastava et al. 2014; linear, as none at all is often best in a few epochs."""
+    return trial.suggest_float("dropout", 0.0, 0.5)
+
+
+def label_smoothing(trial: optuna.Trial) -> Fields:
+    """Around 0.1 (Szegedy et al. 2016, arXiv:1512.00567); the CIFAR-10 speed records use 0.2."""
+    return {"label_smoothing": trial.suggest_float("label_smoothing", 0.0, 0.2)}
+
+
+def light_augmentation(trial: optuna.Trial) -> Fields:
+    """What nearly every CIFAR-10 record does: mirror, and shift by up to 4 pixels (He et al. 2015; 2 in airbench)."""
+    return {
+        "flip": trial.suggest_categorical("flip", ["none", "random", "alternating"]),
+        "translate": trial.suggest_int("translate", 0, 4),
+    }
+
+
+def heavy_augmentation(trial: optuna.Trial) -> Fields:
+    """What pays in long trainings of large networks. 0 is off everywhere."""
+    return {
+        # 16 is best on CIFAR-10 (DeVries & Taylor 2017, arXiv:1708.04552).
+        "cutout": trial.suggest_int("cutout", 0, 16, step=4),
+        # 0.4 is torchvision's and SimCLR's usual strength of colour jitter.
+        "jitter": trial.suggest_categorical("jitter", [0.0, 0.1, 0.2, 0.4]),
+        # 0.2 for ImageNet, 1 for CIFAR-10 (Zhang et al. 2018, arXiv:1710.09412).
+        "mixup": trial.suggest_categorical("mixup", [0.0, 0.2, 1.0]),
+        # 1 throughout (Yun et al. 2019, arXiv:1905.04899).
+        "cutmix": trial.suggest_categorical("cutmix", [0.0, 1.0]),
+    }
+
+
+def network(trial: optuna.Trial) -> Fields:
+    """A network family, and the knobs that it has."""
+    model = trial.suggest_categorical("model", ["cnn", "fast", "resnet18", "vgg11_bn", "vgg16_bn"])
+    fields: Fields = {"model": model}
+    match model:
+        case "cnn":
+            widths = ["6-16", "8-16", "16-32", "32-64", "16-32-64", "32-64-128", "16-32-64-128", "32-64-128-256"]
+            fields["channels"] = trial.suggest_categorical("channels", widths)
+            fields["batch_norm"] = trial.suggest_categorical("batch_norm", [False, True])
+            # Without padding, four blocks leave no pixels.
+            deep = fields["channels"].count("-") > 1
+            fields |= {"kernel": 3, "padding": "same"} if deep else convolution(trial)
+            fields |= fully_connected(trial)
+        case "fast":
+            # One width here: Optuna allows a field one list of choices, and the cnn has it. The space `fast` varies it.
+            fields["channels"] = "24-32-64-64"
+            fields["whitening"] = trial.suggest_categorical("whitening", [True, False])
+        case _:
+            fields["pretrained"] = trial.suggest_categorical("pretrained", [False, True])
+            if model != "resnet18":
+                fields["dropout"] = dropout(trial)
+    return fields
+
+
+# The logits of `fast` are scaled by 1/9 and its layers normalised, so it wants larger steps than the others.
+FAST_LR = (0.05, 1.0)

@@ -1,9 +1,11 @@
-"""The smallest honest study: the published network, and only how it is trained."""
+"""The smallest honest study: how the published network is trained, not what it is."""
 
-from typing import Any
+import optuna
 
-from search_spaces.pieces import momentum_sgd
+from search_spaces import pieces
+from search_spaces.space import Fields
 
 
-def sgd(trial: Any) -> dict[str, Any]:
-    return momentum_sgd(trial)
+def space(trial: optuna.Trial) -> Fields:
+    """lr, momentum, weight decay and batch size."""
+    return pieces.sgd(trial) | pieces.batch_size(trial)

@@ -1,0 +1,85 @@
+"""What can be varied: all spaces with their knobs, or a few draws from one of them.
+
+python -m search_spaces
+python -m search_spaces --show cnn --samples 5
+"""
+
+import argparse
+import inspect
+import sys
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from rich.console import Console
+from rich.table import Table
+
+from search_spaces import SPACES, SpaceError, draws, in_words, knobs, load
+from search_spaces.space import DRAWS
+
+# Where the output goes into a file or a pipe there is no width to fit into.
+PIPE_WIDTH = 160
+
+
+def overview(seed: int) -> list[Table]:
+    """One table of all spaces, and one of each space's knobs."""
+    spaces = Table("space", "varies", "knobs", "in one draw", title="Search spaces")
+    details = []
+    for name, space in SPACES.items():
+        drawn = [len(distributions) for _, distributions in draws(space, DRAWS, seed)]
+        found = knobs(space)
+        each = f"{min(drawn)}" if min(drawn) == max(drawn) else f"{min(drawn)} to {max(drawn)}"
+        spaces.add_row(name, inspect.getdoc(space), str(len(found)), each)
+        table = Table("knob", "range", "values", title=f"--space {name}")
+        for knob, distribution in found.items():
+            table.add_row(knob, in_words(distribution), values(distribution))
+        details.append(table)
+    return [spaces, *details]
+
+
+def values(distribution: BaseDistribution) -> str:
+    """How many values a knob can take."""
+    if isinstance(distribution, CategoricalDistribution):
+        return str(len(distribution.choices))
+    if isinstance(distribution, IntDistribution):
+        return str((distribution.high - distribution.low) // distribution.step + 1)
+    return "continuous"
+
+
+def samples(name: str, number: int, seed: int) -> Table:
+    """Random draws from one space, a column each; fields that a draw does not have are left empty.
+
+    Raises:
+        SpaceError: an unknown space, or one that cannot be drawn from.
+    """
+    found = [fields for fields, _ in draws(load(name), number, seed)]
+    table = Table("field", *map(str, range(number)), title=f"{number} draws from {name}")
+    for field in dict.fromkeys(field for fields in found for field in fields):
+        table.add_row(field, *(written(fields[field]) if field in fields else "" for fields in found))
+    return table
+
+
+def written(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m search_spaces", description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "--show", metavar="SPACE", help="draw from this space: a name, file.py:function or module:function"
+    )
+    parser.add_argument("--samples", type=int, default=5, metavar="N", help="how many draws (default 5)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draws (default 0)")
+    arguments = parser.parse_args()
+    if arguments.samples < 1:
+        parser.error(f"argument --samples: {arguments.samples} is refused; allowed: 1 or more")
+    console = Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
+    try:
+        if arguments.show is None:
+            console.print(*overview(arguments.seed), sep="\n")
+        else:
+            console.print(samples(arguments.show, arguments.samples, arguments.seed))
+    except SpaceError as error:
+        parser.error(f"argument --show: {error}")
+
+
+if __name__ == "__main__":
+    main()

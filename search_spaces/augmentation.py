@@ -1,0 +1,11 @@
+"""What is done to the images, each on or off with its strength."""
+
+import optuna
+
+from search_spaces import pieces
+from search_spaces.space import Fields
+
+
+def space(trial: optuna.Trial) -> Fields:
+    """Flip, translate, cutout, colour jitter, mixup and CutMix."""
+    return pieces.light_augmentation(trial) | pieces.heavy_augmentation(trial)
