@@ -9,7 +9,6 @@ further than 0.15 from the published one is stopped there. Every epoch of every 
 benchmarks/baseline_candidates.csv; several processes may work on one storage.
 """
 
-
 import optuna
 import pandas as pd
 import torch

@@ -157,14 +157,15 @@ def _sentence(
     n: int,
 ) -> str:
     seeds = len(accuracies[0])
-    subject = "The two trained models" if seeds == 1 else "The two recipes"
+    subject = "the two trained models" if seeds == 1 else "the two recipes"
     opening = {
         "better": f"{'The found model' if seeds == 1 else 'The found recipe'} is better than the baseline",
         "worse": f"{'The found model' if seeds == 1 else 'The found recipe'} is worse than the baseline",
-        "no evidence": f"No evidence that one is better: {subject.lower()} cannot be told apart",
+        "no evidence": f"No evidence: {subject} cannot be told apart",
     }[word]
     numbers = (
-        f"{float(np.mean(accuracies[0])):.2%} against {float(np.mean(accuracies[1])):.2%} on the same {n:,} test images, "
+        f"{float(np.mean(accuracies[0])):.2%} against {float(np.mean(accuracies[1])):.2%} "
+        f"on the same {n:,} test images, "
         f"{100 * difference:+.2f} points (95% interval {100 * interval.low:+.2f} to {100 * interval.high:+.2f}"
     )
     if seeds > 1:

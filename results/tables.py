@@ -14,12 +14,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
-
-if TYPE_CHECKING:
-    import optuna
 
 RUNS_DIR = "runs"
 
@@ -103,16 +100,6 @@ class Run:
         seed = int(self.trials["seed"][number])
         return {**self.base, **self.config(number), "epochs": self.study["max_epochs"], "seed": seed}
 
-    def to_optuna(self) -> "optuna.Study":
-        """The trials as a real Optuna study in memory, for optuna.visualization and optuna.importance.
-
-        Direction maximize, value `val_accuracy` at the last epoch (a fraction). completed = COMPLETE; stopped = PRUNED
-        with its epochs as intermediate values; diverged and failed = FAIL; running = RUNNING.
-        """
-        from results.optuna_study import to_optuna
-
-        return to_optuna(self)
-
 
 def load(path: str | Path = "latest") -> Run | Any:
     """The run at `path`; the newest run under runs/ for "latest"; or, for a directory of runs, all of them.
@@ -195,7 +182,34 @@ def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-_STUDY_KEYS = ["kind", "name", "command", "arguments", "status", "reason", "created", "ended", "space", "knobs", "base", "samples", "max_epochs", "grace_period", "reduction_factor", "rungs", "seed", "slots", "dataset", "data", "versions", "git", "hardware", "seconds", "test_openings"]
+# Every key that docs/run-directory.md names.
+_STUDY_KEYS = (
+    "kind",
+    "name",
+    "command",
+    "arguments",
+    "status",
+    "reason",
+    "created",
+    "ended",
+    "space",
+    "knobs",
+    "base",
+    "samples",
+    "max_epochs",
+    "grace_period",
+    "reduction_factor",
+    "rungs",
+    "seed",
+    "slots",
+    "dataset",
+    "data",
+    "versions",
+    "git",
+    "hardware",
+    "seconds",
+    "test_openings",
+)
 
 
 def _latest(directory: Path) -> Run:

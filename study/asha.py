@@ -29,7 +29,7 @@ def rungs(max_epochs: int, grace_period: int, reduction_factor: int) -> list[int
 
 
 class RecordedASHA(ASHAScheduler):
-    """Ray's ASHAScheduler; a diverged trial is stopped before it, as `nan < cutoff` is false and would let it run on."""
+    """Ray's ASHAScheduler; a diverged trial is stopped before it, as `nan < cutoff` is false and lets it run on."""
 
     def __init__(self, max_epochs: int, grace_period: int, reduction_factor: int) -> None:
         super().__init__(

@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import tarfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -411,7 +411,8 @@ def _transfer(name: str, total: int) -> Iterator[Callable[[int], None]]:
 def _members(archive: Path) -> dict[str, bytes]:
     """The files of a tar.gz in memory, by name without directory; in one pass, since a gzip cannot be read backwards."""
     with tarfile.open(archive, "r:gz") as tar:
-        return {Path(member.name).name: tar.extractfile(member).read() for member in tar if member.isfile()}  # type: ignore[union-attr]
+        files = ((member.name, tar.extractfile(member)) for member in tar)
+        return {Path(name).name: file.read() for name, file in files if file is not None}
 
 
 class _Inert:
@@ -440,7 +441,7 @@ def _unpickled(content: bytes) -> bytes:
     return _records(batch[b"labels"], np.frombuffer(pixels, np.uint8).reshape(shape, order="F" if fortran else "C"))
 
 
-def _records(labels: list[int], pixels: NDArray[np.uint8]) -> bytes:
+def _records(labels: Sequence[int] | NDArray[np.int64], pixels: NDArray[np.uint8]) -> bytes:
     """The binary version of a batch: labels [N] and pixels uint8 [N, 3072], channel by channel."""
     return np.column_stack([np.array(labels, np.uint8), pixels]).tobytes()
 
@@ -453,7 +454,7 @@ def _synthetic() -> list[bytes]:
     random = np.random.RandomState(SYNTHETIC_SEED)
     patterns = random.randint(0, 256, (CLASSES, 8, 8, 3)).repeat(4, axis=1).repeat(4, axis=2)
     for axis in (1, 2):
-        patterns = sum(np.roll(patterns, shift, axis) for shift in range(-2, 3)) // 5
+        patterns = np.sum([np.roll(patterns, shift, axis) for shift in range(-2, 3)], axis=0) // 5
     batches = []
     for part in (TRAINING["synthetic"], TEST["synthetic"]):
         labels = random.permutation(np.arange(part.batch) % CLASSES)

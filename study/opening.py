@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from search_spaces import SpaceError
 from study import data, resources
 from study.data import DataError, Dataset, Split
 from study.recipe import RecipeError
 from study.record import StudyFile, now, surroundings
 from study.resources import ResourceError, Slots
-from study.searcher import SpaceError
 from study.tuning import Interruption, StudyFailed, start_ray
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -95,7 +95,7 @@ class Screen:
             (f" · {statuses.count('failed')} failed", "red") if "failed" in statuses else "",
             f" · {len(running)} running · {self._epochs} epochs · {_clock(elapsed)} elapsed{self._left(elapsed)}",
         )
-        rows = [counts, ProgressBar(total=self._trainings, completed=len(self._ends), width=60)]
+        rows: list[RenderableType] = [counts, ProgressBar(total=self._trainings, completed=len(self._ends), width=60)]
         best = max(
             (event for event in self._last.values() if event["val_accuracy"] is not None),
             key=lambda event: event["val_accuracy"],

@@ -30,7 +30,7 @@ STATE_OF = {
 
 @dataclass(frozen=True)
 class Suggestion:
-    """One trial as the search asked for it: the fields that the space drew, its whole Recipe, and Optuna's side of it."""
+    """One trial as the search asked for it: the fields that the space drew, its whole Recipe, Optuna's side of it."""
 
     number: int
     config: dict[str, Any]
@@ -123,7 +123,7 @@ class OptunaSearcher(OfThisProcess, Searcher):
         self._on_suggestion = on_suggestion
         self._running: dict[str, Suggestion] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+    def suggest(self, trial_id: str) -> Any:
         if self._unfinished:
             suggestion = self._unfinished.pop(0)
         elif len(self._study.get_trials(deepcopy=False)) < self._samples:

@@ -76,7 +76,7 @@ def train(
                     "seconds": epoch.seconds,
                 }
             )
-            # Ray lets go of a report only when the driver has recorded it, so that no checkpoint is ahead of the record.
+            # A report returns only when the driver has recorded it, so that no checkpoint is ahead of the record.
             if epoch.number in checkpoint_epochs:
                 save(training)
     except Diverged as diverged:

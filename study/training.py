@@ -52,8 +52,8 @@ class Epoch:
     """One finished pass over the training images.
 
     train_loss is the mean over all images of the pass of the loss that was minimised, each at the moment it was visited
-    (the reading of the publication). val_loss (plain cross-entropy) and val_accuracy (a fraction) are computed after the
-    pass over the whole validation split; None without one. seconds covers training and validation.
+    (the reading of the publication). val_loss (plain cross-entropy) and val_accuracy (a fraction) are computed after
+    the pass over the whole validation split; None without one. seconds covers training and validation.
     """
 
     number: int
@@ -99,7 +99,7 @@ class Training:
         with self._own_generator(seed=recipe.seed):
             sample = self._normalized(self._pixels[:5000].permute(0, 3, 1, 2))
             model = models.build(recipe, sample.cpu())
-        self.model: nn.Module = model.to(self.device, memory_format=torch.channels_last)
+        self.model: nn.Module = model.to(self.device).to(memory_format=torch.channels_last)
         self.optimizer = _optimizer(recipe, self.model)
 
         self.epoch, self.step = 1, 0  # the epoch under way, and how many of its steps are done
@@ -188,7 +188,7 @@ class Training:
         with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
             loss = F.cross_entropy(self.model(images), self._labels[index], label_smoothing=recipe.label_smoothing)
         self.optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return loss.detach()
 
@@ -217,8 +217,9 @@ class Training:
         """Logits float32 [N, 10] of the network as it stands, for pixels uint8 [N, 32, 32, 3]."""
         self.model.eval()
         with torch.inference_mode(), torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
-            batches = pixels.to(self.device).permute(0, 3, 1, 2).split(EVALUATION_BATCH)
-            return torch.cat([self.model(self._normalized(batch)) for batch in batches]).float()
+            images = pixels.to(self.device).permute(0, 3, 1, 2)
+            logits = [self.model(self._normalized(batch)) for batch in torch.split(images, EVALUATION_BATCH)]
+            return torch.cat(logits).float()
 
 
 def lr_factor(recipe: Recipe, progress: float) -> float:
@@ -246,7 +247,7 @@ def lr_factor(recipe: Recipe, progress: float) -> float:
 
 def _optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    common = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
+    common: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
     match recipe.optimizer:
         case "sgd" | "nesterov":
             nesterov = recipe.optimizer == "nesterov" and recipe.momentum > 0

@@ -16,7 +16,7 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from study import trainable
@@ -137,7 +137,7 @@ class Listed(OfThisProcess, Searcher):
         super().__init__(metric=METRIC, mode="max")
         self._left = list(configs)
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+    def suggest(self, trial_id: str) -> Any:
         return self._left.pop(0) if self._left else Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -171,7 +171,7 @@ def start_ray() -> list[dict[str, Any]]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if not ray.is_initialized():
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True)
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
 def run_trials(
@@ -213,7 +213,7 @@ def run_trials(
         tune.with_resources(train, {"cpu": slots.cpus, "gpu": slots.gpus}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=scheduler or FIFOScheduler(),
+            scheduler=scheduler,
             num_samples=count,
             max_concurrent_trials=slots.count,
             reuse_actors=True,

@@ -1,6 +1,5 @@
 """The published family: convolutional blocks, max-pooling, fully connected layers."""
 
-import torch
 from torch import nn
 
 from study.recipe import Recipe
@@ -33,7 +32,3 @@ class Cnn(nn.Sequential):
         if recipe.dropout == 0:
             layers = [layer for layer in layers if not isinstance(layer, nn.Dropout)]
         super().__init__(*layers)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Float32 [B, 3, 32, 32] to logits float32 [B, 10]."""
-        return super().forward(images)
