@@ -10,7 +10,7 @@ tables, is a percentage here.
 import copy
 import html
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from results import analysis
 from results.tables import Run
 from results.text import word
 
+TITLE_HEIGHT = 60  # pixels of every figure's top margin that its title and note take
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
@@ -135,7 +136,39 @@ def incumbent(run: Run, against: Literal["epochs", "time"] = "epochs") -> go.Fig
     Raises:
         NothingToPlot: no trial has finished an epoch.
     """
-    raise NotImplementedError
+    epochs = run.epochs.dropna(subset="val_accuracy").sort_values("time", kind="stable")
+    if epochs.empty:
+        raise NothingToPlot("No trial has finished an epoch.")
+    best = 100 * epochs["val_accuracy"].cummax()
+    if against == "epochs":
+        spent = pd.Series(range(1, len(epochs) + 1), epochs.index, dtype="float64")
+        unit, form = "epochs trained, all trials together", "after %{x} epochs"
+    else:
+        spent = (epochs["time"] - run.trials["started"].min()) / 60
+        unit, form = "minutes since the search began", "after %{x:.1f} minutes"
+    rises = best.diff().fillna(1) > 0
+    figure = go.Figure()
+    figure.add_trace(
+        go.Scatter(
+            x=[*spent[rises], float(spent.iloc[-1])], y=[*best[rises], float(best.iloc[-1])], mode="lines",
+            line={"color": LIGHT.winner, "width": 2.5, "shape": "hv"}, hoverinfo="skip", showlegend=False,
+        )  # fmt: skip
+    )
+    figure.add_trace(
+        go.Scatter(
+            x=spent[rises].tolist(), y=best[rises].tolist(), mode="markers", showlegend=False,
+            customdata=epochs.loc[rises, ["number", "training_iteration"]].to_numpy().tolist(),
+            marker={"color": LIGHT.winner, "size": 7},
+            hovertemplate="trial %{customdata[0]}, epoch %{customdata[1]}: %{y:.2f}%<br>" + form + "<extra></extra>",
+        )  # fmt: skip
+    )
+    last = epochs.loc[rises[rises].index[-1]]
+    wording = f"<b>{best.iloc[-1]:.2f}%</b><br>trial {last['number']}"
+    _label(figure, float(spent.iloc[-1]), float(best.iloc[-1]), wording, LIGHT.winner)
+    figure.update_xaxes(title=unit, rangemode="tozero")
+    figure.update_yaxes(title="best validation accuracy so far", ticksuffix="%")
+    title = "Best so far, by epochs" if against == "epochs" else "Best so far, by time"
+    return _finished(figure, run, title, "The highest validation accuracy seen by any trial at any epoch.", height=380, right=84)
 
 
 def parallel_coordinates(run: Run) -> go.Figure:
@@ -180,9 +213,9 @@ def parallel_coordinates(run: Run) -> go.Figure:
             )  # fmt: skip
         )
     for at, (knob, axis) in enumerate(axes):
-        figure.add_vline(at, line={"color": LIGHT.muted, "width": 1})
+        figure.add_shape(type="line", x0=at, x1=at, y0=0, y1=1, line={"color": LIGHT.crowd, "width": 1})
         figure.add_annotation(
-            x=at, y=1.06, text=f"<b>{_plain(knob)}</b>", showarrow=False, yanchor="bottom", textangle=-30, xanchor="left",
+            x=at, y=1.07, text=f"<b>{_plain(knob)}</b>", showarrow=False, yanchor="bottom", textangle=-30, xanchor="left",
             font={"size": 12, "color": LIGHT.ink}, xshift=-8,
         )  # fmt: skip
         for position, label in axis.ticks.items():
@@ -190,11 +223,13 @@ def parallel_coordinates(run: Run) -> go.Figure:
                 x=at, y=position, text=_plain(label), showarrow=False, xanchor="right", xshift=-3,
                 font={"size": 10.5, "color": LIGHT.muted}, bgcolor=LIGHT.surface, borderpad=1,
             )  # fmt: skip
-    figure.update_xaxes(visible=False, range=[-0.75, len(axes) - 0.6])
-    figure.update_yaxes(visible=False, range=[-0.16, 1.08])
+    lowest = min(min(axis.ticks) for _, axis in axes)
+    figure.update_xaxes(visible=False, range=[-0.75, len(axes) - 0.9])
+    figure.update_yaxes(visible=False, range=[lowest - 0.04, 1.05])
+    figure.update_layout(legend_y=-0.04)
     figure.update_layout(meta={"min_width": 68 * len(axes)})
     said = "From each knob's value to the validation accuracy at the trial's last epoch, on the right."
-    return _finished(figure, run, "Parallel coordinates", said, height=460, top=92, right=16, left=16)
+    return _finished(figure, run, "Parallel coordinates", said, height=460, head=84, right=76, left=16)
 
 
 def importance(run: Run) -> go.Figure:
@@ -203,7 +238,25 @@ def importance(run: Run) -> go.Figure:
     Raises:
         NothingToPlot: fewer trials than the measures need.
     """
-    raise NotImplementedError
+    measured = analysis.importance(run)
+    figure = go.Figure()
+    rows = measured.sort_values("fanova")
+    for measure, name, symbol in (("fanova", "fANOVA", "circle"), ("ped_anova", "PED-ANOVA", "circle-open")):
+        figure.add_trace(
+            go.Scatter(
+                x=(100 * rows[measure]).tolist(), y=[_plain(knob) for knob in rows.index], mode="markers", name=name,
+                marker={"color": LIGHT.winner, "size": 11, "symbol": symbol, "line": {"width": 2, "color": LIGHT.winner}},
+                hovertemplate="%{y}: %{x:.1f}%<extra>" + name + "</extra>",
+            )  # fmt: skip
+        )
+    for knob, row in rows.iterrows():
+        figure.add_shape(
+            type="line", x0=0, x1=100 * row.max(), y0=_plain(knob), y1=_plain(knob), layer="below",
+            line={"color": LIGHT.grid, "width": 2},
+        )  # fmt: skip
+    figure.update_xaxes(title="share of the explained differences", ticksuffix="%", rangemode="tozero")
+    figure.update_yaxes(showgrid=False, tickfont={"color": LIGHT.ink, "size": 13})
+    return _finished(figure, run, "Importance of each knob", "", height=170 + 26 * len(rows))
 
 
 def effect(run: Run, knob: str) -> go.Figure:
@@ -212,7 +265,32 @@ def effect(run: Run, knob: str) -> go.Figure:
     Raises:
         NothingToPlot: no finished trial has drawn the knob.
     """
-    raise NotImplementedError
+    column = f"config/{knob}"
+    ranked = analysis.leaderboard(run.trials)
+    if column not in ranked or ranked[column].isna().all():
+        raise NothingToPlot(f"No finished trial has drawn {knob}.")
+    drawn = ranked.dropna(subset=column)
+    axis = _axis(drawn[column], run.knobs.get(knob))
+    figure = go.Figure()
+    colours = [LIGHT.context] * len(drawn)
+    symbols = ["circle" if status == "completed" else "circle-open" for status in drawn["status"]]
+    sizes = [7] * len(drawn)
+    if drawn.index[0] == ranked.index[0]:
+        colours[0], sizes[0] = LIGHT.winner, 11
+    figure.add_trace(
+        go.Scatter(
+            # The best trial lies on top of the others, so it is drawn last.
+            x=axis.positions.tolist()[::-1], y=(100 * drawn["val_accuracy"]).tolist()[::-1], mode="markers",
+            marker={"color": colours[::-1], "size": sizes[::-1], "symbol": symbols[::-1], "opacity": 1},
+            text=[f"trial {number}<br>{_plain(knob)} {_plain(value)}" for number, value in drawn[column].items()][::-1],
+            hovertemplate="%{text}: %{y:.2f}%<extra></extra>", showlegend=False,
+        )  # fmt: skip
+    )
+    figure.update_xaxes(range=[-0.12, 1.12], tickvals=list(axis.ticks), ticktext=[_plain(tick) for tick in axis.ticks.values()])
+    accuracy = 100 * ranked["val_accuracy"]
+    margin = 0.06 * float(accuracy.max() - accuracy.min())
+    figure.update_yaxes(ticksuffix="%", range=[accuracy.min() - margin, accuracy.max() + margin], nticks=5)
+    return _finished(figure, run, _plain(knob), "", height=200 + TITLE_HEIGHT, head=8, right=12, left=44, bottom=34)
 
 
 def accuracies(run: Run) -> go.Figure:
@@ -267,7 +345,27 @@ def confusion_matrix(run: Run, role: str = "winner") -> go.Figure:
     Raises:
         NothingToPlot: there are no predictions of `role`.
     """
-    raise NotImplementedError
+    predictions = _predictions(run, role)
+    names = list(class_names(run).values())
+    counts = pd.crosstab(predictions["label"], predictions[role]).reindex(index=range(10), columns=range(10), fill_value=0)
+    share = 100 * counts.div(counts.sum(1), axis=0).fillna(0).to_numpy()
+    right = np.eye(10, dtype=bool)
+    figure = go.Figure()
+    for cells, colour, name in ((right, LIGHT.winner, "right"), (~right, LIGHT.diverged, "wrong")):
+        shown = np.where(cells, share, np.nan)
+        written = np.where(cells & (share >= 0.5), np.char.mod("%.0f", share), "")
+        figure.add_trace(
+            go.Heatmap(
+                z=shown, x=names, y=names, name=name, zmin=0, zmax=max(float(np.nanmax(shown)), 1.0), showscale=False,
+                xgap=1, ygap=1, hoverongaps=False, text=written,
+                colorscale=[[0, LIGHT.surface], [1, colour]], texttemplate="%{text}", textfont={"size": 12},
+                hovertemplate="%{y}, taken for %{x}: %{z:.1f}%<extra></extra>",
+            )  # fmt: skip
+        )
+    figure.update_xaxes(title="predicted class", side="top", tickangle=-45, showline=False, ticks="", constrain="domain")
+    figure.update_yaxes(title="true class", autorange="reversed", showgrid=False, ticks="", constrain="domain")
+    said = f"Of the test images of each row's class, the percentage that the {role.replace('_', ' ')} put in each column's."
+    return _finished(figure, run, "Confusion matrix", said, height=520)
 
 
 def per_class(run: Run) -> go.Figure:
@@ -276,7 +374,40 @@ def per_class(run: Run) -> go.Figure:
     Raises:
         NothingToPlot: there are no predictions of both.
     """
-    raise NotImplementedError
+    predictions = _predictions(run, "winner", "baseline")
+    names = class_names(run)
+    correct = pd.DataFrame({role: predictions[role] == predictions["label"] for role in ("winner", "baseline")})
+    rates = 100 * correct.groupby(predictions["label"]).mean()
+    rates = rates.loc[(rates["winner"] - rates["baseline"]).sort_values().index]
+    figure = go.Figure()
+    for label, row in rates.iterrows():
+        figure.add_shape(
+            type="line", x0=row["baseline"], x1=row["winner"], y0=names[label], y1=names[label], layer="below",
+            line={"color": LIGHT.crowd, "width": 3},
+        )  # fmt: skip
+    for role, colour in (("baseline", LIGHT.baseline), ("winner", LIGHT.winner)):
+        figure.add_trace(
+            go.Scatter(
+                x=rates[role].tolist(), y=[names[label] for label in rates.index], mode="markers", name=role,
+                marker={"color": colour, "size": 11}, hovertemplate="%{y}: %{x:.1f}%<extra>" + role + "</extra>",
+                showlegend=False,
+            )  # fmt: skip
+        )
+        top = rates.iloc[-1]
+        figure.add_annotation(
+            x=top[role], y=names[top.name], yshift=14, text=f"<b>{role}</b>", showarrow=False, yanchor="bottom",
+            xanchor="left" if top[role] >= top["winner"] and top[role] >= top["baseline"] else "right",
+            xshift=-8 if top[role] == top[["winner", "baseline"]].max() else 8, font={"color": colour, "size": 12},
+        )  # fmt: skip
+    for label, row in rates.iterrows():
+        figure.add_annotation(
+            x=1, xref="paper", xanchor="left", xshift=8, y=names[label], text=f"{row['winner'] - row['baseline']:+.1f}",
+            showarrow=False, font={"color": LIGHT.muted, "size": 12},
+        )  # fmt: skip
+    figure.update_xaxes(title="test accuracy", ticksuffix="%", showgrid=True)
+    figure.update_yaxes(showgrid=False, tickfont={"color": LIGHT.ink, "size": 13})
+    said = "From baseline to winner; the gain in points on the right, the largest at the top."
+    return _finished(figure, run, "Accuracy by class", said, height=520, head=40, right=60)
 
 
 def final_losses(run: Run) -> go.Figure:
@@ -319,7 +450,20 @@ def final_losses(run: Run) -> go.Figure:
     figure.update_yaxes(title="training loss (nats)")
     seeds = epochs["seed"].nunique()
     said = f"Mean over each epoch, on all training images, {_count(seeds, 'seed')}."
+    if epochs["role"].nunique() > 1:
+        said += " Recipes with other label smoothing, dropout or augmentation have other losses for the same skill."
     return _finished(figure, run, "Final trainings", said, height=360, right=112)
+
+
+def class_names(run: Run) -> dict[int, str]:
+    """The classes' names by label; the synthetic ones have none but their numbers."""
+    return {label: f"class {label}" if run.synthetic else name for label, name in enumerate(CLASSES)}
+
+
+def _predictions(run: Run, *roles: str) -> pd.DataFrame:
+    if run.predictions is None or not set(roles) <= set(run.predictions.columns):
+        raise NothingToPlot("There are no predictions on the test set yet.")
+    return run.predictions
 
 
 def _final(run: Run) -> Mapping[str, Any]:
@@ -355,7 +499,7 @@ def _curves(epochs: pd.DataFrame, name: str, colour: str, width: float) -> go.Sc
         numbers += [number] * (len(curve) + 1)  # type: ignore[list-item]
     return go.Scatter(
         x=x, y=y, name=name, mode="lines+markers", customdata=numbers, connectgaps=False,
-        line={"color": colour, "width": width}, marker={"color": colour, "size": sizes, "line": {"width": 0}},
+        line={"color": colour, "width": width}, marker={"color": colour, "size": sizes, "opacity": 1, "line": {"width": 0}},
         hovertemplate="trial %{customdata}<br>epoch %{x}: %{y:.2f}%<extra></extra>",
     )  # fmt: skip
 
@@ -380,11 +524,12 @@ def _axis(values: "pd.Series[Any]", knob: Mapping[str, Any] | None) -> _Axis:
         at = {option: index / max(len(options) - 1, 1) for index, option in enumerate(options)}
         positions, ticks = values.map(at).astype("float64"), {place: word(option) for option, place in at.items()}
     else:
-        scale: Callable[[Any], Any] = np.log if attributes.get("log") else np.asarray
         numbers = values.astype("float64")
         low, high = float(attributes.get("low", numbers.min())), float(attributes.get("high", numbers.max()))
-        span = float(scale(high) - scale(low)) or 1.0
-        positions = (scale(numbers) - scale(low)) / span
+        ends, places = np.array([low, high]), numbers
+        if attributes.get("log"):
+            ends, places = np.log(ends), np.log(numbers)
+        positions = (places - ends[0]) / ((ends[1] - ends[0]) or 1.0)
         ticks = {0.0: word(low), 1.0: word(high)}
     if values.isna().any():
         positions, ticks = positions.fillna(_NOT_DRAWN), {**ticks, _NOT_DRAWN: "not drawn"}
@@ -426,9 +571,10 @@ def _finished(
     subtitle: str,
     *,
     height: int,
-    top: int = 84,
+    head: int = 24,
     right: int = 24,
     left: int = 64,
+    bottom: int = 56,
 ) -> go.Figure:
     """The figure in the common style, saying so where the images are synthetic."""
     said = f"{'Synthetic images. ' if run.synthetic else ''}{subtitle}".strip()
@@ -473,7 +619,7 @@ def _finished(
             "subtitle": {"text": said, "font": {"size": 12.5, "color": LIGHT.muted}},
         },
         height=height,
-        margin={"l": left, "r": right, "t": top, "b": 56},
+        margin={"l": left, "r": right, "t": TITLE_HEIGHT + head, "b": bottom},
         hovermode="closest",
     )
 

@@ -23,7 +23,7 @@ def space(trial: optuna.Trial) -> Fields:
         "lr": trial.suggest_float("lr", *pieces.FAST_LR, log=True),
         # airbench94's 0.0153 per 1,024 images, as the plain L2 penalty of this optimizer, is 1.3e-3 at its batch size.
         "weight_decay": trial.suggest_float("weight_decay", 1e-4, 1e-2, log=True),
-        "batch_size": trial.suggest_categorical("batch_size", [64, 128, 256, 512]),
+        "batch_size": trial.suggest_categorical("batch_size", [128, 256, 512, 1024]),
         # Where the schedule has its peak.
         "warmup": trial.suggest_float("warmup", 0.1, 0.4),
         "translate": trial.suggest_int("translate", 0, 4),

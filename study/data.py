@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -264,13 +265,10 @@ def _fetched(data_dir: Path, scratch: Path, say: Callable[[str], None]) -> list[
 
 
 def _check(batches: list[bytes]) -> None:
-    for number, (batch, md5) in enumerate(zip(batches, _all_md5s("cifar10"), strict=True), start=1):
+    published = TRAINING["cifar10"].md5s + TEST["cifar10"].md5s
+    for number, (batch, md5) in enumerate(zip(batches, published, strict=True), start=1):
         if _md5(batch) != md5:
             raise _Unavailable(f"batch {number} of {len(batches)} is not the published one: its MD5 is {_md5(batch)}")
-
-
-def _all_md5s(dataset: Dataset) -> tuple[str, ...]:
-    return TRAINING[dataset].md5s + TEST[dataset].md5s
 
 
 def _from_directory(data_dir: Path) -> list[bytes]:
@@ -452,17 +450,18 @@ def _synthetic() -> list[bytes]:
     Whole numbers only, so that every machine makes the same bytes.
     """
     random = np.random.RandomState(SYNTHETIC_SEED)
-    patterns = random.randint(0, 256, (CLASSES, 8, 8, 3)).repeat(4, axis=1).repeat(4, axis=2)
+    integers = partial(random.randint, dtype=np.int64)  # the default type, and with it the stream, differs by platform
+    patterns = integers(0, 256, (CLASSES, 8, 8, 3)).repeat(4, axis=1).repeat(4, axis=2)
     for axis in (1, 2):
         patterns = np.sum([np.roll(patterns, shift, axis) for shift in range(-2, 3)], axis=0) // 5
     batches = []
     for part in (TRAINING["synthetic"], TEST["synthetic"]):
         labels = random.permutation(np.arange(part.batch) % CLASSES)
-        own = random.randint(45, 101, (part.batch, 1, 1, 1))
-        images = (own * patterns[labels] + (100 - own) * patterns[random.randint(0, CLASSES, part.batch)]) // 100
-        rows, columns = (np.arange(SIDE) + random.randint(-4, 5, (2, part.batch, 1))) % SIDE
+        own = integers(45, 101, (part.batch, 1, 1, 1))
+        images = (own * patterns[labels] + (100 - own) * patterns[integers(0, CLASSES, part.batch)]) // 100
+        rows, columns = (np.arange(SIDE) + integers(-4, 5, (2, part.batch, 1))) % SIDE
         images = images[np.arange(part.batch)[:, None, None], rows[:, :, None], columns[:, None, :]]
-        images = (images + random.randint(-60, 61, images.shape)).clip(0, 255).astype(np.uint8)
+        images = (images + integers(-60, 61, images.shape)).clip(0, 255).astype(np.uint8)
         batches.append(_records(labels, images.transpose(0, 3, 1, 2).reshape(part.batch, -1)))
     return batches
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from study import data
 from study.data import NoSourceAnswers, Split
 

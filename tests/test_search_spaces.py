@@ -4,55 +4,214 @@ from pathlib import Path
 
 import optuna
 import pytest
-from search_spaces import SPACES, SpaceError, knobs, load
-from study.recipe import BASELINE
+
+from search_spaces import SPACES, Fields, Pinned, SpaceError, contains, draw, draws, in_words, knobs, load
+from study.recipe import BASELINE, RECIPES
+
+
+@pytest.fixture
+def trial() -> optuna.Trial:
+    return optuna.create_study(sampler=optuna.samplers.RandomSampler(0)).ask()
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_every_draw_of_every_space_is_a_recipe(name: str) -> None:
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
-    for _ in range(200):
-        trial = study.ask()
-        fields = SPACES[name](trial)
+def test_every_draw_of_every_space_is_a_recipe_whose_drawn_fields_all_mean_something(name: str) -> None:
+    for fields, drawn in draws(SPACES[name], 200, seed=1):
         recipe = BASELINE.with_fields(fields)
-        assert set(trial.params) <= set(fields)
-        assert not set(recipe.meaningless()) & set(trial.params)
+        assert set(drawn) <= set(fields)
+        assert not set(recipe.meaningless()) & set(drawn)
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_the_baseline_lies_inside_every_range(name: str) -> None:
-    for field, distribution in knobs(SPACES[name]).items():
-        value = getattr(BASELINE, field)
-        if isinstance(distribution, optuna.distributions.CategoricalDistribution):
-            assert value in distribution.choices
-        else:
-            assert distribution.low <= value <= distribution.high
+def test_every_space_can_draw_the_recipe_that_it_varies(name: str, trial: optuna.Trial) -> None:
+    recipe = RECIPES.get(name, BASELINE)
+    fields = draw(SPACES[name], trial, recipe.as_dict())
+    assert recipe.with_fields(fields) == recipe
+    assert trial.params == {}
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_every_space_follows_optuna_s_own_sampler(name: str) -> None:
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0, n_startup_trials=5), direction="maximize")
+    study.optimize(lambda trial: BASELINE.with_fields(SPACES[name](trial)).lr, n_trials=25)
+    assert len(study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))) == 25
+
+
+def test_the_full_space_has_every_knob_of_every_other_one_but_the_fast_family_s_fixed_ones() -> None:
+    full = set(knobs(SPACES["full"]))
+    for name, space in SPACES.items():
+        assert set(knobs(space)) <= full, name
+
+
+def test_a_knob_is_drawn_only_in_its_branch() -> None:
+    for fields, drawn in draws(SPACES["optimizers"], 200):
+        assert ("beta1" in drawn) == (fields["optimizer"] in ("adam", "adamw"))
+        assert ("momentum" in drawn) == (fields["optimizer"] in ("sgd", "nesterov", "rmsprop"))
+        assert ("gamma" in drawn) == (fields["schedule"] == "step")
+
+
+def test_the_same_seed_draws_the_same() -> None:
+    assert draws(SPACES["full"], 5, seed=3) == draws(SPACES["full"], 5, seed=3) != draws(SPACES["full"], 5, seed=4)
+
+
+def conditional(trial: optuna.Trial) -> Fields:
+    if trial.suggest_categorical("optimizer", ["sgd", "adam"]) == "sgd":
+        return {"optimizer": "sgd", "lr": trial.suggest_float("lr", 0.01, 1.0, log=True)}
+    return {
+        "optimizer": "adam",
+        "lr": trial.suggest_float("lr", 1e-4, 0.1, log=True),
+        "batch_size": trial.suggest_int("batch_size", 32, 128, step=32),
+    }
+
+
+def test_knobs_of_all_branches_are_found_and_a_range_that_depends_on_the_branch_is_given_whole() -> None:
+    assert knobs(conditional) == {
+        "optimizer": optuna.distributions.CategoricalDistribution(["sgd", "adam"]),
+        "lr": optuna.distributions.FloatDistribution(1e-4, 1.0, log=True),
+        "batch_size": optuna.distributions.IntDistribution(32, 128, step=32),
+    }
+
+
+def test_a_knob_that_is_drawn_in_two_ways_is_refused() -> None:
+    def space(trial: optuna.Trial) -> Fields:
+        log = trial.suggest_categorical("flip", ["none", "random"]) == "none"
+        return {"lr": trial.suggest_float("lr", 0.01, 1.0, log=log)}
+
+    with pytest.raises(SpaceError, match=r"lr is drawn from 0.01 to 1.*and from 0.01 to 1"):
+        knobs(space)
+
+
+def test_a_pinned_knob_keeps_its_value_and_its_branch_is_followed(trial: optuna.Trial) -> None:
+    fields = conditional(Pinned(trial, {"optimizer": "adam", "batch_size": 64}))  # type: ignore[arg-type]
+    assert fields["optimizer"] == "adam"
+    assert fields["batch_size"] == 64
+    assert set(trial.params) == {"lr"}
+
+
+def test_a_pinned_model_leaves_only_its_own_knobs() -> None:
+    found = knobs(SPACES["full"], {"model": "resnet18"})
+    assert "pretrained" in found
+    assert not {"model", "channels", "hidden", "whitening", "dropout"} & set(found)
+
+
+@pytest.mark.parametrize(
+    ("fixed", "message"),
+    [
+        ({"optimizer": "rmsprop"}, "optimizer is pinned to 'rmsprop', but the space draws it from sgd, adam"),
+        ({"optimizer": "sgd", "lr": 2.0}, "lr is pinned to 2.0, but the space draws it from 0.01 to 1, logarithmic"),
+        ({"optimizer": "adam", "batch_size": 48}, "batch_size is pinned to 48, .* from 32 to 128 by 32"),
+    ],
+)
+def test_a_value_outside_the_range_is_refused_with_both_named(fixed: Fields, message: str, trial: optuna.Trial) -> None:
+    with pytest.raises(SpaceError, match=message):
+        draw(conditional, trial, fixed)
+
+
+def test_a_value_against_what_the_space_sets_is_refused(trial: optuna.Trial) -> None:
+    with pytest.raises(SpaceError, match="momentum is pinned to 0.5, but the space sets it to 0.85"):
+        draw(SPACES["fast"], trial, {"momentum": 0.5})
+
+
+def test_a_field_that_the_space_leaves_alone_may_be_pinned(trial: optuna.Trial) -> None:
+    assert draw(SPACES["augmentation"], trial, {"lr": 0.5}).keys() == knobs(SPACES["augmentation"]).keys()
+
+
+def test_a_space_that_raises_or_returns_nothing_is_refused_in_one_line(trial: optuna.Trial) -> None:
+    with pytest.raises(SpaceError, match="raised ZeroDivisionError: division by zero"):
+        draw(lambda trial: {"lr": 1 / 0}, trial)
+    with pytest.raises(SpaceError, match="returned None"):
+        draw(lambda trial: None, trial)  # type: ignore[arg-type,return-value]
+
+
+@pytest.mark.parametrize(
+    ("distribution", "inside", "outside", "words"),
+    [
+        (optuna.distributions.FloatDistribution(0.0, 0.4, step=0.1), 0.3, 0.35, "0 to 0.4 by 0.1"),
+        (optuna.distributions.FloatDistribution(1e-3, 0.1, log=True), 0.001, 0.2, "0.001 to 0.1, logarithmic"),
+        (optuna.distributions.IntDistribution(0, 4), 4, 5, "0 to 4"),
+        (optuna.distributions.IntDistribution(0, 4), 1, True, "0 to 4"),
+        (optuna.distributions.CategoricalDistribution([False, True]), True, 1, "False, True"),
+    ],
+)
+def test_a_range_knows_its_values_and_reads_well(
+    distribution: optuna.distributions.BaseDistribution, inside: object, outside: object, words: str
+) -> None:
+    assert contains(distribution, inside)
+    assert not contains(distribution, outside)
+    assert in_words(distribution) == words
 
 
 def test_a_space_of_ones_own_is_a_function_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "neighbour.py").write_text("LOW = 0.01\n")
     file = tmp_path / "mine.py"
-    file.write_text("def space(trial):\n    return {'lr': trial.suggest_float('lr', 0.01, 0.1)}\n")
+    file.write_text(
+        "from neighbour import LOW\ndef space(trial):\n    return {'lr': trial.suggest_float('lr', LOW, 0.1)}\n"
+    )
     assert set(knobs(load(f"{file}:space"))) == {"lr"}
 
 
 def test_a_space_may_come_from_a_package() -> None:
-    assert load("search_spaces.sgd:sgd") is SPACES["sgd"]
+    assert load("search_spaces.sgd:space") is SPACES["sgd"]
 
 
 @pytest.mark.parametrize(
-    ("name", "word"),
-    [("cnnn", "cnn"), ("nowhere.py:space", "no such file"), ("os.path:space", "no function"), ("not.there:space", "imported")],
+    ("name", "words"),
+    [
+        ("cnnn", "unknown; allowed: sgd, cnn, "),
+        ("nowhere.py:space", "there is no file nowhere.py"),
+        ("os.path:space", "os.path has no function 'space'"),
+        ("not.there:space", "not.there fails to import"),
+        (":space", "unknown; allowed"),
+    ],
 )
-def test_a_space_that_is_not_there_is_refused_in_one_line(name: str, word: str) -> None:
-    with pytest.raises(SpaceError, match=word) as error:
+def test_a_space_that_is_not_there_is_refused_in_one_line(name: str, words: str) -> None:
+    with pytest.raises(SpaceError, match=words) as error:
         load(name)
     assert "\n" not in str(error.value)
 
 
-def test_a_file_that_fails_on_import_is_refused_with_its_reason(tmp_path: Path) -> None:
-    (tmp_path / "broken.py").write_text("raise RuntimeError('half done')\n")
-    with pytest.raises(SpaceError, match="half done"):
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("raise RuntimeError('half done')", "RuntimeError: half done"),
+        ("def space(:", "SyntaxError"),
+        ("", "no function"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_with_its_reason(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "broken.py").write_text(text)
+    with pytest.raises(SpaceError, match=words) as error:
         load(f"{tmp_path / 'broken.py'}:space")
+    assert "\n" not in str(error.value)
+
+
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "search_spaces", *arguments], check=False, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_the_command_lists_every_space_with_its_knobs() -> None:
+    finished = run()
+    assert finished.returncode == 0
+    for name, space in SPACES.items():
+        assert f"--space {name}" in finished.stdout
+        assert all(knob in finished.stdout for knob in knobs(space))
+    assert max(map(len, finished.stdout.splitlines())) <= 160
+
+
+def test_the_command_shows_draws_of_any_space(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def space(trial):\n    return {'lr': trial.suggest_float('lr', 0.5, 0.5)}\n")
+    finished = run("--show", f"{tmp_path / 'mine.py'}:space", "--samples", "3")
+    assert finished.returncode == 0
+    assert finished.stdout.count("0.5") == 3
+
+
+def test_the_command_refuses_a_space_that_is_not_there_without_a_traceback() -> None:
+    finished = run("--show", "cnnn")
+    assert finished.returncode == 2
+    assert "'cnnn' is unknown" in finished.stderr
+    assert "Traceback" not in finished.stderr
 
 
 def test_spaces_are_declarative() -> None:

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+
 from study.asha import RecordedASHA, rungs
 
 
@@ -14,7 +15,9 @@ def result(epoch: int, accuracy: float) -> dict[str, float]:
     return {"epoch": epoch, "val_accuracy": accuracy}
 
 
-@pytest.mark.parametrize(("most", "grace", "factor"), [(10, 1, 3), (9, 1, 3), (27, 1, 3), (30, 2, 4), (5, 5, 2), (81, 3, 3)])
+@pytest.mark.parametrize(
+    ("most", "grace", "factor"), [(10, 1, 3), (9, 1, 3), (27, 1, 3), (30, 2, 4), (5, 5, 2), (81, 3, 3)]
+)
 def test_our_rungs_are_those_that_rays_asha_compares_at(most: int, grace: int, factor: int) -> None:
     scheduler = ASHAScheduler("epoch", "val_accuracy", "max", most + 1, grace, factor)
     good, bad = SimpleNamespace(trial_id="good"), SimpleNamespace(trial_id="bad")
@@ -59,4 +62,6 @@ def test_rungs_filled_from_the_record_decide_as_those_that_lived_through_it() ->
     for accuracy in (0.3, 0.58, 0.65, 0.9):
         for scheduler in (lived, again):
             scheduler.on_trial_add(None, trial(99))
-        assert lived.on_trial_result(None, trial(99), result(1, accuracy)) == again.on_trial_result(None, trial(99), result(1, accuracy))
+        assert lived.on_trial_result(None, trial(99), result(1, accuracy)) == again.on_trial_result(
+            None, trial(99), result(1, accuracy)
+        )

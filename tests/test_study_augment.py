@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 from study import augment
 from study.recipe import Recipe
 
@@ -45,7 +46,9 @@ def test_translation_shifts_each_image_by_its_own_few_pixels_and_reflects_the_ed
     padded = torch.nn.functional.pad(channels_first(pixels).float(), (2, 2, 2, 2), mode="reflect").to(torch.uint8)
     shifts = set()
     for i in range(40):
-        found = [(y, x) for y in range(5) for x in range(5) if torch.equal(shifted[i], padded[i, :, y : y + 32, x : x + 32])]
+        found = [
+            (y, x) for y in range(5) for x in range(5) if torch.equal(shifted[i], padded[i, :, y : y + 32, x : x + 32])
+        ]
         assert len(found) == 1
         shifts.update(found)
     assert len(shifts) > 10

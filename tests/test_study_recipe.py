@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from study.recipe import BASELINE, RECIPES, Recipe, RecipeError, load_recipe
 
 

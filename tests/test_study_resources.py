@@ -1,4 +1,5 @@
 import pytest
+
 from study.resources import ResourceError, check_fraction, plan
 
 LAPTOP = [{"CPU": 2.0}]
@@ -34,7 +35,10 @@ def test_max_concurrent_only_lowers_the_count() -> None:
     assert plan(LAPTOP, None, None, 8).count == 2
 
 
-@pytest.mark.parametrize(("flag", "amount"), [("--gpus-per-trial", 1.5), ("--gpus-per-trial", 0.33333), ("--cpus-per-trial", 0.0), ("--cpus-per-trial", -1.0)])
+@pytest.mark.parametrize(
+    ("flag", "amount"),
+    [("--gpus-per-trial", 1.5), ("--gpus-per-trial", 0.33333), ("--cpus-per-trial", 0.0), ("--cpus-per-trial", -1.0)],
+)
 def test_an_amount_that_ray_can_place_nowhere_is_refused_with_its_flag(flag: str, amount: float) -> None:
     with pytest.raises(ResourceError, match=flag):
         check_fraction(flag, amount)

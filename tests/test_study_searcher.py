@@ -4,6 +4,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
+
 from search_spaces import SpaceError, load
 from study.recipe import BASELINE
 from study.searcher import OptunaSearcher, Question, Suggestion, ask, rebuild
@@ -32,7 +33,9 @@ class Driven:
         identity = f"ray_{number}"
         self.searcher.suggest(identity)
         for epoch, accuracy in enumerate(accuracies, 1):
-            self.events.append({"event": "epoch", "number": number, "training_iteration": epoch, "val_accuracy": accuracy})
+            self.events.append(
+                {"event": "epoch", "number": number, "training_iteration": epoch, "val_accuracy": accuracy}
+            )
             if epoch < len(accuracies):
                 self.searcher.on_trial_result(identity, result(epoch, accuracy))
         if status == "failed":
@@ -51,13 +54,8 @@ def test_trial_0_is_the_baseline_and_optuna_learns_from_it(tmp_path: Path) -> No
     assert config["recipe"] == BASELINE.with_fields({"epochs": 9, "seed": seed}).as_dict()
     params = driven.study.trials[0].params
     assert params["lr"] == BASELINE.lr
-    assert set(params) == set(load_knobs())
-
-
-def load_knobs() -> dict[str, Any]:
-    from search_spaces import knobs
-
-    return knobs(QUESTION.space)
+    assert all(getattr(BASELINE, name) == value for name, value in params.items())
+    assert {"channels", "schedule", "batch_size"} <= set(params)
 
 
 def test_a_stopped_trial_is_told_to_optuna_as_pruned_with_its_steps(tmp_path: Path) -> None:
@@ -94,7 +92,7 @@ def test_a_study_rebuilt_from_its_record_suggests_what_the_uninterrupted_one_doe
     for number in range(13):  # past the ten random trials that TPE begins with
         accuracy = 0.3 + 0.02 * ((7 * number) % 11)
         status = ("completed", "stopped", "stopped", "diverged")[number % 4]
-        epochs = {"completed": 9, "stopped": 3, "diverged": 1}[status]
+        epochs = {"completed": 9, "stopped": 3, "diverged": 0}[status]
         driven.run(number, [accuracy + 0.01 * epoch for epoch in range(epochs)], status)
     again, unfinished = rebuild(tmp_path / "again.db", QUESTION, driven.events)
     assert unfinished == []
@@ -115,7 +113,10 @@ def test_trials_cut_off_with_their_driver_are_handed_out_again_under_their_numbe
 
 def test_a_baseline_value_that_a_range_leaves_out_is_trained_but_not_told(tmp_path: Path) -> None:
     def high(trial: Any) -> dict[str, Any]:
-        return {"lr": trial.suggest_float("lr", 0.1, 1.0), "flip": trial.suggest_categorical("flip", ["none", "random"])}
+        return {
+            "lr": trial.suggest_float("lr", 0.1, 1.0),
+            "flip": trial.suggest_categorical("flip", ["none", "random"]),
+        }
 
     study, _ = rebuild(tmp_path / "optuna.db", Question(high, "high", BASELINE, 9, 0), [])
     suggestion = ask(study, Question(high, "high", BASELINE, 9, 0))

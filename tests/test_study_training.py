@@ -5,6 +5,7 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+
 from study.data import Split
 from study.recipe import Recipe
 from study.training import Diverged, Epoch, Training, lr_factor
@@ -105,17 +106,24 @@ def test_the_training_loss_weighs_every_image_once_also_in_a_last_smaller_batch(
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_at_once_with_epoch_and_step(train: Split) -> None:
-    training = Training(SMALL.with_fields({"lr": 100.0, "schedule": "constant", "momentum": 0.99}), train)
-    with pytest.raises(Diverged) as diverged:
+    def poison(training: Training) -> None:
+        if (training.epoch, training.step) == (2, 3):
+            next(training.model.parameters()).data.fill_(math.nan)
+
+    training = Training(SMALL, train, after_step=poison)
+    with pytest.raises(Diverged, match="loss nan at epoch 2, step 4") as diverged:
         list(training)
-    assert not math.isfinite(diverged.value.loss)
-    assert f"epoch {diverged.value.epoch}, step {diverged.value.step}" in str(diverged.value)
-    assert training.step == diverged.value.step  # not a step further
+    assert (diverged.value.epoch, diverged.value.step) == (2, 4)
+    assert training.step == 4  # not a step further
 
 
 def test_it_learns(synthetic: Split) -> None:
     recipe = Recipe(channels="8-16", hidden="32", lr=0.02, momentum=0.9, batch_size=32, epochs=3, schedule="cosine")
-    *_, last = Training(recipe, Split(synthetic.images[:1500], synthetic.labels[:1500]), Split(synthetic.images[1500:], synthetic.labels[1500:]))
+    *_, last = Training(
+        recipe,
+        Split(synthetic.images[:1500], synthetic.labels[:1500]),
+        Split(synthetic.images[1500:], synthetic.labels[1500:]),
+    )
     assert last.val_accuracy is not None
     assert last.val_accuracy > 0.5  # chance is 0.1
 
@@ -141,7 +149,11 @@ def test_one_cycle_is_torchs_with_a_linear_rise_and_a_cosine_fall() -> None:
     recipe = Recipe(schedule="one_cycle")
     torchs = {
         strategy: torch.optim.lr_scheduler.OneCycleLR(
-            torch.optim.SGD([torch.zeros(1)], lr=1.0), max_lr=1.0, total_steps=1001, anneal_strategy=strategy, final_div_factor=1e9
+            torch.optim.SGD([torch.zeros(1)], lr=1.0),
+            max_lr=1.0,
+            total_steps=1001,
+            anneal_strategy=strategy,
+            final_div_factor=1e9,
         )
         for strategy in ("linear", "cos")
     }
@@ -158,4 +170,11 @@ def test_one_cycle_is_torchs_with_a_linear_rise_and_a_cosine_fall() -> None:
 
 def test_a_step_schedule_drops_at_half_and_three_quarters() -> None:
     recipe = Recipe(schedule="step", gamma=0.1)
-    assert [round(lr_factor(recipe, progress), 6) for progress in (0.0, 0.49, 0.5, 0.74, 0.75, 0.99)] == [1, 1, 0.1, 0.1, 0.01, 0.01]
+    assert [round(lr_factor(recipe, progress), 6) for progress in (0.0, 0.49, 0.5, 0.74, 0.75, 0.99)] == [
+        1,
+        1,
+        0.1,
+        0.1,
+        0.01,
+        0.01,
+    ]

@@ -1,12 +1,15 @@
 """From a Recipe to a network: one file per family, one entry point.
 
-Every network takes float32 [B, 3, 32, 32] and gives float32 logits [B, 10].
+Every network takes float32 [B, 3, 32, 32] and gives logits [B, 10].
 """
 
 import torch
 from torch import nn
 
+from study.models.weights import WeightsError, imagenet_weights
 from study.recipe import Recipe
+
+__all__ = ["WeightsError", "build", "require_weights"]
 
 
 def build(recipe: Recipe, train_images: torch.Tensor) -> nn.Module:
@@ -14,11 +17,34 @@ def build(recipe: Recipe, train_images: torch.Tensor) -> nn.Module:
 
     `train_images`, float32 [n, 3, 32, 32] normalised, are a sample of the training images, for layers that are computed
     from data.
+
+    Raises:
+        WeightsError: a pretrained network whose weights cannot be had.
     """
     match recipe.model:
         case "cnn":
             from study.models.cnn import Cnn
 
             return Cnn(recipe)
+        case "fast":
+            from study.models.fast import Fast
+
+            return Fast(recipe, train_images)
+        case "resnet18":
+            from study.models.resnet import resnet18
+
+            return resnet18(recipe)
         case _:
-            raise NotImplementedError(recipe.model)
+            from study.models.vgg import vgg
+
+            return vgg(recipe)
+
+
+def require_weights(recipe: Recipe) -> None:
+    """Downloads the pretrained weights that `recipe` asks for, unless they are in torch's cache; nothing otherwise.
+
+    Raises:
+        WeightsError: they cannot be had.
+    """
+    if recipe.pretrained and "pretrained" not in recipe.meaningless():
+        imagenet_weights(recipe.model)

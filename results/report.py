@@ -1,0 +1,424 @@
+"""A run as one HTML page that needs nothing else: it opens offline, on a phone, in light and dark, and prints.
+
+    from results import load_run, report
+    report.write(load_run("runs/my-study"))
+
+The page's words are in report.html.jinja, its looks in report.css, what moves in report.js. plotly's JavaScript is in it
+once. Nothing that a run directory holds can become markup: the template escapes, and the page's own policy lets no other
+script run and no request leave.
+"""
+
+import base64
+import hashlib
+import os
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from results import analysis, plots
+from results.tables import Run
+from results.text import word
+
+_HERE = Path(__file__).parent
+_NOT_COMPARED = ("seed", "epochs")  # of a Recipe: they belong to one training, not to what is compared
+
+
+def write(run: Run) -> Path:
+    """Writes report.html into the run directory, whole or not at all.
+
+    Whatever the run lacks, because it is unfinished or damaged, is said in its place.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path = run.path / "report.html"
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(render(run), encoding="utf-8")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path
+
+
+def render(run: Run) -> str:
+    """The page as text."""
+    environment = Environment(
+        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    scripts = {"plotly_js": get_plotlyjs(), "own_js": (_HERE / "report.js").read_text()}
+    mistakes = _mistakes(run)
+    findings = _findings(run)
+    return environment.get_template("report.html.jinja").render(
+        run=run,
+        baseline_run=_baseline_run(run),
+        created=str(run.study["created"])[:10],
+        verdict=_verdict(run),
+        notices=_notices(run),
+        facts=_facts(run),
+        difference=_difference(run),
+        recipe=_compared(run.base),
+        sections=_sections(run, findings),
+        mistakes=mistakes,
+        role_name=_role(run).replace("_", " "),
+        findings=findings,
+        trials=_trials(run),
+        command=_command(run),
+        provenance=_provenance(run),
+        openings=run.study["test_openings"],
+        light=asdict(plots.LIGHT),
+        dark=asdict(plots.DARK),
+        dark_colours=plots.dark_colours(),
+        css=Markup((_HERE / "report.css").read_text()),
+        script_hashes=" ".join(map(_script_hash, scripts.values())),
+        **{name: Markup(script) for name, script in scripts.items()},
+    )
+
+
+def _script_hash(script: str) -> str:
+    """What a Content-Security-Policy calls this one script and no other."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    kind: str
+    headline: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class _Fact:
+    name: str
+    value: str
+    note: str
+    role: str = ""
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A figure whose title and note stand above it in HTML, where they wrap; or, without `json`, why there is none."""
+
+    name: str
+    title: str
+    said: str
+    json: Markup | None = None
+    height: int = 0
+    min_width: int = 0
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class _Section:
+    id: str
+    title: str
+    pictures: list[_Picture] = field(default_factory=list)
+    small_pictures: list[_Picture] = field(default_factory=list)
+    small_note: str = ""
+    missing: str = ""
+
+
+def _baseline_run(run: Run) -> bool:
+    """Whether the run trained one recipe over several seeds, without a search."""
+    return bool(run.study["kind"] == "baseline")
+
+
+def _role(run: Run) -> str:
+    return "recipe_under_test" if _baseline_run(run) else "winner"
+
+
+def _verdict(run: Run) -> _Verdict:
+    final = run.final
+    if final is not None and "sentence" in final:
+        headline, colon, detail = str(final["sentence"]).partition(": ")
+        # "No evidence that one is better: the two trained models cannot be told apart: 70% against ..."
+        if colon and not any(letter.isdigit() for letter in detail.partition(": ")[0]):
+            middle, _, detail = detail.partition(": ")
+            headline = f"{headline}: {middle}"
+        detail = detail[:1].upper() + detail[1:]
+        return _Verdict(str(final["verdict"]).replace(" ", "-"), headline + ".", detail)
+    if final is not None:
+        found = [float(each["accuracy"]) for each in final["recipe_under_test"]["seeds"]]
+        mean, published = float(np.mean(found)), float(final["published_accuracy"])
+        seeds = "one seed" if len(found) == 1 else f"the mean of {len(found)} seeds"
+        return _Verdict(
+            "measured",
+            f"{mean:.2%} on the test images, {100 * (mean - published):+.2f} points from the published {published:.2%}.",
+            f"After {final['final_epochs']} epochs, {seeds}, on {final['recipe_under_test']['n']:,} test images.",
+        )
+    ranked = analysis.leaderboard(run.trials)
+    if ranked.empty:
+        return _Verdict("none", "No verdict yet.", _state(run))
+    best = ranked.iloc[0]
+    return _Verdict(
+        "none",
+        "No verdict yet.",
+        f"{_state(run)} Best so far: trial {ranked.index[0]}, {best['val_accuracy']:.2%} validation accuracy "
+        f"after {_epochs(best['epochs'])}.",
+    )
+
+
+def _state(run: Run) -> str:
+    status, reason = run.study["status"], run.study["reason"]
+    ended = {
+        "running": "The run is still going, or was cut off without a word.",
+        "finished": "The run has finished, but its final trainings have not been evaluated.",
+    }.get(status, f"The run was {status}{f' by {reason}' if status == 'stopped' else f': {reason}'}.")
+    unranked = "" if len(analysis.leaderboard(run.trials)) or _baseline_run(run) else " No trial can be ranked."
+    return ended + unranked
+
+
+def _notices(run: Run) -> list[str]:
+    notices = [f"Left out, as damaged: {line}." for line in run.dropped]
+    if run.final is not None and run.study["status"] not in ("finished", "running"):
+        notices.insert(0, _state(run))
+    return notices
+
+
+def _facts(run: Run) -> list[_Fact]:
+    facts = []
+    final = run.final or {}
+    for role in ("winner", "baseline", "recipe_under_test"):
+        if role in final:
+            side = final[role]
+            found = [float(each["accuracy"]) for each in side["seeds"]]
+            low, high = side["interval"]
+            note = (
+                f"on the test set, 95% interval {low:.2%} to {high:.2%}"
+                if len(found) == 1
+                else f"on the test set, mean of {len(found)} seeds, {min(found):.2%} to {max(found):.2%}"
+            )
+            name = role.replace("_", " ").capitalize()
+            facts.append(_Fact(name, f"{np.mean(found):.2%}", note, "baseline" if role == "baseline" else "winner"))
+    if "difference" in final:
+        low, high = final["difference_interval"]
+        note = f"points, 95% interval {100 * low:+.2f} to {100 * high:+.2f}"
+        facts.append(_Fact("Difference", f"{100 * final['difference']:+.2f}", note))
+    if len(run.trials):
+        counts = run.trials["status"].value_counts()
+        facts.append(_Fact("Trials", f"{len(run.trials)}", ", ".join(f"{n} {status}" for status, n in counts.items())))
+        saved = analysis.epochs_saved(run.trials, run.study["max_epochs"])
+        note = f"early stopping saved {saved:.0%} of {len(run.trials) * run.study['max_epochs']}"
+        facts.append(_Fact("Epochs searched", f"{run.trials['epochs'].sum()}", note))
+    seconds: Mapping[str, float] = run.study["seconds"]
+    if seconds:
+        parts = ", ".join(f"{part.replace('_', ' ')} {_duration(spent)}" for part, spent in seconds.items())
+        facts.append(_Fact("Wall time", _duration(sum(seconds.values())), parts))
+    return facts
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _moment(iso: str) -> str:
+    return iso[:19].replace("T", " ")
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch" if count == 1 else f"{count} epochs"
+
+
+def _compared(recipe: Mapping[str, Any]) -> dict[str, str]:
+    return {name: word(value) for name, value in recipe.items() if name not in _NOT_COMPARED}
+
+
+def _difference(run: Run) -> list[dict[str, Any]]:
+    """Every field of winner and baseline side by side; empty where there is no winner."""
+    if run.final is not None and "winner" in run.final:
+        winner, baseline = run.final["winner"]["recipe"], run.final["baseline"]["recipe"]
+    else:
+        ranked = analysis.leaderboard(run.trials)
+        if ranked.empty:
+            return []
+        winner, baseline = run.recipe(int(ranked.index[0])), run.base
+    return [
+        {"field": name, "baseline": value, "winner": word(winner[name]), "differs": winner[name] != baseline[name]}
+        for name, value in _compared(baseline).items()
+    ]
+
+
+def _sections(run: Run, findings: list[dict[str, str]]) -> list[_Section]:
+    role = _role(run)
+    recipe = _Section(
+        "recipe",
+        "Recipe under test" if _baseline_run(run) else "Winner against baseline",
+        [_picture("accuracies", plots.accuracies, run), _picture("final-losses", plots.final_losses, run)],
+        missing="" if _baseline_run(run) or _difference(run) else "There is no winner yet.",
+    )
+    test = _Section(
+        "test",
+        "On the test set",
+        [
+            _picture("confusion", lambda run: plots.confusion_matrix(run, role), run),
+            *([] if _baseline_run(run) else [_picture("per-class", plots.per_class, run)]),
+        ],
+    )
+    reproduce = _Section("reproduce", "How to reproduce")
+    if _baseline_run(run):
+        return [recipe, test, reproduce]
+    knobs = [knob for knob in run.knobs if f"config/{knob}" in run.trials and run.trials[f"config/{knob}"].notna().any()]
+    search = _Section(
+        "search",
+        "The search",
+        [
+            _picture("learning-curves", plots.learning_curves, run, wide=True),
+            _picture("incumbent-epochs", plots.incumbent, run),
+            _picture("incumbent-time", lambda run: plots.incumbent(run, "time"), run),
+            _picture("parallel-coordinates", plots.parallel_coordinates, run, wide=True),
+            _picture("importance", plots.importance, run, wide=True),
+        ],
+        [_picture(f"effect-{index}", _effect_of(knob), run) for index, knob in enumerate(knobs)],
+        small_note="Each dot is a trial. The line is the mean of each bin.",
+    )
+    doctor = _Section("doctor", "Doctor's findings", missing="" if findings else "Nothing was found wrong.")
+    trials = _Section("trials", "All trials", missing="" if len(run.trials) else "No trial has begun.")
+    return [recipe, search, test, doctor, trials, reproduce]
+
+
+def _effect_of(knob: str) -> Callable[[Run], go.Figure]:
+    return lambda run: plots.effect(run, knob)
+
+
+def _picture(name: str, draw: Callable[[Run], go.Figure], run: Run, *, wide: bool = False) -> _Picture:
+    try:
+        figure = draw(run)
+    except plots.NothingToPlot as reason:
+        return _Picture(name, name.replace("-", " ").capitalize(), str(reason), wide=wide)
+    title, said = figure.layout.title.text, figure.layout.title.subtitle.text
+    height = int(figure.layout.height) - plots.TITLE_HEIGHT
+    figure.update_layout(title=None, height=height, margin_t=figure.layout.margin.t - plots.TITLE_HEIGHT)
+    meta = figure.layout.meta or {}
+    # In a script element only "<" could end or open markup; JSON writes it as an escape.
+    text = Markup(figure.to_json().replace("<", "\\u003c"))
+    return _Picture(name, title, said, text, height, int(meta.get("min_width", 0)), wide)
+
+
+def _mistakes(run: Run) -> list[dict[str, str]]:
+    """The pictures in final/mistakes/ with what their predictions say, surest first."""
+    role = _role(run)
+    if run.predictions is None or role not in run.predictions:
+        return []
+    predictions = run.predictions.set_index("image")
+    names = plots.class_names(run)
+    found = []
+    for path in (run.path / "final" / "mistakes").glob("*.png"):
+        if path.stem.isdecimal() and int(path.stem) in predictions.index:
+            found.append((predictions.loc[int(path.stem)], path))
+    found.sort(key=lambda each: -float(each[0][f"{role}_confidence"]))
+    return [
+        {
+            "image": path.stem,
+            "uri": f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}",
+            "label": names[int(row["label"])],
+            "taken_for": names[int(row[role])],
+            "confidence": f"{row[f'{role}_confidence']:.1%}",
+        }
+        for row, path in found
+    ]
+
+
+def _findings(run: Run) -> list[dict[str, str]]:
+    return []
+
+
+def _trials(run: Run) -> dict[str, Any] | None:
+    """The trials table cell by cell, best first and then those that cannot be ranked."""
+    if run.trials.empty:
+        return None
+    ranked = analysis.leaderboard(run.trials).index
+    order = [*ranked, *run.trials.index.difference(ranked)]
+    knobs = [column for column in run.trials.columns if column.startswith("config/")]
+    columns = [
+        "status", "val_accuracy", "epochs", *knobs, "best_val_accuracy", "best_epoch", "train_loss", "val_loss",
+        "time_total_s", "stop_reason", "seed",
+    ]  # fmt: skip
+    table = run.trials.loc[order, columns].reset_index()
+    kinds = ["best" if position == 0 and len(ranked) else "" for position in range(len(ranked))]
+    kinds += ["unranked"] * (len(order) - len(ranked))
+    return {
+        "columns": [
+            {
+                "name": name.removeprefix("config/"),
+                "heading": name.removeprefix("config/").replace("number", "trial"),
+                "number": pd.api.types.is_numeric_dtype(table[name]),
+                "sorted": "descending" if name == "val_accuracy" else None,
+            }
+            for name in table.columns
+        ],
+        "rows": [
+            {"kind": kind, "cells": [_cell(name, value) for name, value in zip(table.columns, row, strict=True)]}
+            for kind, row in zip(kinds, table.itertuples(index=False), strict=True)
+        ],
+        "example": _filter_example(run),
+    }
+
+
+def _cell(column: str, value: Any) -> dict[str, Any]:
+    """What a cell shows, and the exact value that it sorts and filters by."""
+    if pd.isna(value):
+        return {"text": "", "value": "", "number": False}
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool | np.bool_)
+    if "accuracy" in column:
+        text = f"{value:.2%}"
+    elif column == "time_total_s":
+        text = f"{value:.1f}"
+    elif "loss" in column:
+        text = f"{value:.3f}"
+    else:
+        text = word(value)
+    return {"text": text, "value": str(value), "number": number}
+
+
+def _filter_example(run: Run) -> str:
+    numeric = [name for name, knob in run.knobs.items() if "low" in knob["attributes"]]
+    return f"completed {numeric[0]}>{word(run.knobs[numeric[0]]['attributes']['low'] * 2)}" if numeric else "completed"
+
+
+def _command(run: Run) -> str:
+    module = "study.baseline" if _baseline_run(run) else "study.run"
+    return shlex.join(["python", "-m", module, *map(str, run.study["command"])])
+
+
+def _provenance(run: Run) -> Iterable[tuple[str, str]]:
+    study = run.study
+    git = study["git"]
+    hardware = study["hardware"]
+    revision = f"{git['revision']}{', with changes not committed' if git['dirty'] else ''}" if git else "not in a checkout"
+    data = study["data"]
+    yield "Status", f"{study['status']}{', ' + study['reason'] if study['reason'] else ''}"
+    yield "Begun (UTC)", _moment(study["created"])
+    yield "Ended (UTC)", _moment(study["ended"]) if study["ended"] else "not ended"
+    yield "Seed of the study", str(study["seed"])
+    if run.final is not None:
+        yield "Seeds of the finals", ", ".join(str(each["seed"]) for each in run.final[_role(run)]["seeds"])
+    if not _baseline_run(run):
+        yield "Space", str(study["space"])
+        yield (
+            "Search",
+            f"{study['samples']} samples, {_epochs(study['max_epochs'])} at most, rungs {', '.join(map(str, study['rungs']))}, "
+            f"reduction factor {study['reduction_factor']}, {study['slots']} at once",
+        )
+    yield "Git revision", revision
+    yield "Versions", ", ".join(f"{package} {version}" for package, version in study["versions"].items())
+    yield "Data", f"{study['dataset']}, {data['train']:,} training and {data['validation']:,} validation images"
+    yield "Digest of the training images (SHA-256)", str(data["digest"])
+    yield "Digest of the split (SHA-256)", str(data["split_digest"])
+    gpus = ", ".join(hardware["gpus"]) or "no GPU"
+    memory = hardware["memory_bytes"] / 2**30
+    yield "Hardware", f"{hardware['cpus']} x {hardware['cpu']}, {gpus}, {memory:.0f} GiB, {hardware['machine']}"
+
