@@ -84,7 +84,9 @@ class Run:
         Raises:
             KeyError: the run has no such trial.
         """
-        drawn = self.trials.filter(regex="^config/").loc[number].dropna().to_dict()
+        # cell by cell: a row of whole and other numbers would make all of them floats
+        row = self.trials.loc[[number]].filter(regex="^config/")
+        drawn = {name: column.iloc[0] for name, column in row.items() if column.notna().iloc[0]}
         # numpy's scalars are not JSON; item() is Python's own number
         return {
             str(name).removeprefix("config/"): value.item() if hasattr(value, "item") else value

@@ -113,10 +113,8 @@ def _reproduce(arguments: Arguments, command: list[str], console: Console) -> in
         jobs = final.jobs({"recipe_under_test": recipe}, epochs, final_seeds(arguments.seed, arguments.seeds))
         screen = Screen(console, "baseline", len(jobs), epochs)
         folder = opened.run_dir / "final"
-        with screen.live():
-            final.retrain(
-                jobs, opened.training, folder, Record(folder / "epochs.jsonl", [screen]), opened.slots, interruption
-            )
+        with Record(folder / "epochs.jsonl", [screen]) as record, screen.live():
+            final.retrain(jobs, opened.training, folder, record, opened.slots, interruption)
         if interruption.signal_number is None:
             final.conclude(jobs, opened.training, arguments.data_dir, arguments.dataset, folder, opened.study)
 

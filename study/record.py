@@ -58,7 +58,10 @@ class Record:
         for listener in self._listeners:
             listener(event)
 
-    def close(self) -> None:
+    def __enter__(self) -> "Record":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
         self._file.close()
 
 

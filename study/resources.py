@@ -52,11 +52,11 @@ def plan(
         raise ResourceError(
             f"--gpus-per-trial is {gpus:g}, but {_most('GPU', nodes)}; give at most that, or 0 to train on CPUs"
         )
+    if cpus > max((node.get("CPU", 0) for node in nodes), default=0):
+        raise ResourceError(f"--cpus-per-trial is {cpus:g}, but {_most('CPU', nodes)}; give at most that")
     if gpus:
         holding = [(node.get("CPU", 0), _fitting(node.get("GPU", 0), gpus)) for node in nodes]
         cpus = min([cpus, *(_floor(node_cpus / trials) for node_cpus, trials in holding if trials)])
-    if cpus > max((node.get("CPU", 0) for node in nodes), default=0):
-        raise ResourceError(f"--cpus-per-trial is {asked:g}, but {_most('CPU', nodes)}; give at most that")
     count = sum(
         min(_fitting(node.get("CPU", 0), cpus), _fitting(node.get("GPU", 0), gpus) if gpus else 10**9) for node in nodes
     )

@@ -166,8 +166,7 @@ def _study(arguments: Arguments, command: list[str], console: Console) -> int:
         recipes = {"winner": load_recipe(str(run_dir / "best.json")), "baseline": BASELINE}
         jobs = final.jobs(recipes, arguments.final_epochs, final_seeds(arguments.seed, arguments.final_seeds))
         screen = Screen(console, "final", len(jobs), arguments.final_epochs, quiet=arguments.quiet)
-        record = Record(run_dir / "final" / "epochs.jsonl", [screen])
-        with screen.live():
+        with Record(run_dir / "final" / "epochs.jsonl", [screen]) as record, screen.live():
             final.retrain(jobs, training, run_dir / "final", record, slots, interruption)
         if interruption.signal_number is None:
             final.conclude(jobs, training, arguments.data_dir, arguments.dataset, run_dir / "final", opened.study)

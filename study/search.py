@@ -38,18 +38,34 @@ def search(
     Raises:
         StudyFailed: Ray failed, or no trial can be ranked.
     """
-    record = Record(run_dir / "epochs.jsonl", [screen])
+    with Record(run_dir / "epochs.jsonl", [screen]) as record:
+        _run(question, settings, training, slots, interruption, screen, run_dir, record)
+    run = results.load_run(run_dir)
+    results.write_tables(run)
+    if interruption.signal_number is None:
+        _keep_best(run)
 
+
+def _run(
+    question: Question,
+    settings: Settings,
+    training: Split,
+    slots: Slots,
+    interruption: Interruption,
+    screen: Screen,
+    run_dir: Path,
+    record: Record,
+) -> None:
     def record_suggestion(suggestion: Suggestion) -> None:
         named = {"number": suggestion.number, "trial_id": f"trial_{suggestion.number:05d}"}
         record.append({"event": "trial", **named, "config": suggestion.config, "seed": suggestion.recipe.seed})
 
-    optuna_study, unfinished = rebuild(run_dir / "optuna.db", question, record.events)
+    study, unfinished = rebuild(run_dir / "optuna.db", question, record.events)
     recorder = Recorder(record, settings.max_epochs)
     scheduler = RecordedASHA(settings.max_epochs, settings.grace_period, settings.reduction_factor)
     with screen.live():
         run_trials(
-            OptunaSearcher(optuna_study, question, settings.samples, unfinished, record_suggestion),
+            OptunaSearcher(study, question, settings.samples, unfinished, record_suggestion),
             scheduler,
             recorder,
             count=settings.samples,
@@ -62,12 +78,7 @@ def search(
     if interruption.reason == "time budget":
         for number in recorder.unfinished():
             recorder.end(number, "stopped", "time budget")
-            tell(optuna_study, number, "stopped", None)
-    record.close()
-    run = results.load_run(run_dir)
-    results.write_tables(run)
-    if interruption.signal_number is None:
-        _keep_best(run)
+            tell(study, number, "stopped", None)
 
 
 def _keep_best(run: results.Run) -> None:

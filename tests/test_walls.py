@@ -66,7 +66,7 @@ def test_only_final_reads_the_test_file() -> None:
     tree = ast.parse((REPOSITORY / "study" / "data.py").read_text())
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     uses = {f.name for f in functions if any(getattr(node, "id", None) == "TEST" for node in ast.walk(f))}
-    assert uses == {"_refuse_foreign", "_cached", "_keep", "_all_md5s", "_synthetic"}
+    assert uses == {"_refuse_foreign", "_cached", "_keep", "_check", "_synthetic"}
     assert "read" not in uses
 
 
