@@ -1,15 +1,19 @@
 """Augmentation of whole batches, one random draw per image, no loop over images.
 
 Flips and shifts only move pixels, so they are arithmetic on the index with which a batch is gathered from the split;
-what blends or recolours acts on the gathered float batch.
+what blends or recolours acts on the gathered float batch. In order: gather, jitter, normalisation, recolour, blend.
+
+`python -m docs.augmentations` draws each of them.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from study.recipe import Recipe
 
 SIDE = 32
+CLASSES = 10
 
 
 def gather(pixels: Tensor, index: Tensor, recipe: Recipe, epoch: int) -> Tensor:
@@ -53,6 +57,30 @@ def _flipped(flip: str, index: Tensor, epoch: int) -> Tensor:
     return torch.zeros(len(index), 1, dtype=torch.bool, device=index.device)
 
 
+def jitter(pixels: Tensor, recipe: Recipe) -> Tensor:
+    """Pixels [B, 3, 32, 32] of either dtype, with brightness, contrast and saturation of each image changed in turn.
+
+    Each is multiplied by a factor of its own, uniform in 1 +- `recipe.jitter`: brightness scales the pixels, contrast
+    their distance from the image's mean grey, saturation their distance from their own grey. What ColorJitter of
+    torchvision does, but for its random order; clamped once, at the end.
+
+    Returns:
+        float32 in [0, 255] where the recipe has jitter, else `pixels` itself.
+    """
+    if recipe.jitter == 0:
+        return pixels
+    factors = 1 + recipe.jitter * (2 * torch.rand(3, len(pixels), 1, 1, 1, device=pixels.device) - 1)
+    images = pixels * factors[0]
+    images = torch.lerp(_grey(images).mean((2, 3), keepdim=True), images, factors[1])
+    images = torch.lerp(_grey(images), images, factors[2])
+    return images.clamp_(0, 255)
+
+
+def _grey(images: Tensor) -> Tensor:
+    """Luma of ITU-R BT.601, [B, 1, 32, 32]."""
+    return 0.299 * images[:, 0:1] + 0.587 * images[:, 1:2] + 0.114 * images[:, 2:3]
+
+
 def recolour(images: Tensor, recipe: Recipe) -> Tensor:
     """Cutout on a normalised float batch [B, 3, 32, 32]; the blanked square is 0, the mean after normalisation.
 
@@ -60,13 +88,42 @@ def recolour(images: Tensor, recipe: Recipe) -> Tensor:
     arXiv:1708.04552).
     """
     if recipe.cutout > 0:
-        images = images * _outside_square(images, recipe.cutout)
+        side = torch.full((len(images), 1, 1, 1), recipe.cutout, device=images.device)
+        images = images.masked_fill(_inside_square(side), 0)
     return images
 
 
-def _outside_square(images: Tensor, side: int) -> Tensor:
-    """1 outside and 0 inside one square per image, float [B, 1, 32, 32]."""
-    batch, coordinate = len(images), torch.arange(SIDE, device=images.device)
-    start = torch.randint(0, SIDE, (2, batch, 1), device=images.device) - side // 2
+def blend(images: Tensor, labels: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """Mixup or CutMix of a float batch [B, 3, 32, 32] with its neighbours in the batch, which is in random order.
+
+    Mixup (Zhang et al. 2018, arXiv:1710.09412) adds share x image + (1 - share) x neighbour. CutMix (Yun et al. 2019,
+    arXiv:1905.04899) puts a square of the neighbour, of 1 - share of the area before the image's edge cuts it, into
+    the image. The share is drawn for each image from Beta(alpha, alpha). Where the recipe has both, a coin per batch
+    decides.
+
+    Returns:
+        The images, and their targets: float32 [B, 10], each image's share of its own label and of its neighbour's; or
+        `labels` itself, int64 [B], where the recipe has neither.
+    """
+    if recipe.mixup == 0 and recipe.cutmix == 0:
+        return images, labels
+    cut = recipe.cutmix > 0 and (recipe.mixup == 0 or torch.rand(()).item() < 0.5)
+    alpha = torch.tensor(recipe.cutmix if cut else recipe.mixup, device=images.device)
+    share = torch.distributions.Beta(alpha, alpha).sample((len(images), 1, 1, 1))
+    neighbours = images.roll(1, 0)
+    if cut:
+        inside = _inside_square((SIDE * (1 - share).sqrt()).round())
+        images = torch.where(inside, neighbours, images)
+        share = 1 - inside.float().mean((2, 3), keepdim=True)
+    else:
+        images = torch.lerp(neighbours, images, share)
+    own = F.one_hot(labels, CLASSES).float()
+    return images, torch.lerp(own.roll(1, 0), own, share.view(-1, 1))
+
+
+def _inside_square(side: Tensor) -> Tensor:
+    """One square of each `side`, float [B, 1, 1, 1], about a centre anywhere in the image: bool [B, 1, 32, 32]."""
+    coordinate = torch.arange(SIDE, device=side.device)
+    start = torch.randint(0, SIDE, (2, *side.shape), device=side.device) - side // 2
     inside = (coordinate >= start) & (coordinate < start + side)
-    return (~(inside[0][:, :, None] & inside[1][:, None, :]))[:, None].to(images.dtype)
+    return inside[0].transpose(2, 3) & inside[1]

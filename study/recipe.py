@@ -86,6 +86,12 @@ class Recipe:
     cutmix: float = _number(0.0, 0.0, 10.0, "alpha of the Beta that sizes the patch from another image; 0 is off")
 
     # The run
+    precision: str = _choice(
+        "float32",
+        "float32",
+        "bfloat16",
+        unit="arithmetic of the network on a CPU; a GPU always mixes in half precision",
+    )
     epochs: int = _whole(30, 1, 10_000, "passes over the training images")
     seed: int = _whole(0, 0, 2**63 - 1, "seed of initialisation, order, dropout and augmentation")
 
@@ -94,11 +100,22 @@ class Recipe:
             value = getattr(self, each.name)
             if not _fits(value, each):
                 raise RecipeError(f"Recipe field {each.name!r} is {value!r}; allowed: {allowed(each.name)}")
+        if self.model == "fast":
+            self._check_fast_widths()
         if self.model == "cnn" and min(self.block_sides()) < 1:
             raise RecipeError(
                 f"Recipe field 'channels' is {self.channels!r}: no pixels are left after block "
                 f"{1 + next(i for i, side in enumerate(self.block_sides()) if side < 1)}; allowed: fewer blocks, "
                 f"or padding 'same' instead of {self.padding!r}"
+            )
+
+    def _check_fast_widths(self) -> None:
+        """Whitening filters come in pairs of either sign, one for each of the 12 values of a 2 x 2 patch."""
+        widths = [int(width) for width in self.channels.split("-")]
+        if len(widths) != 4 or (self.whitening and (widths[0] % 2 or widths[0] > 24)):
+            raise RecipeError(
+                f"Recipe field 'channels' is {self.channels!r}; allowed where model is 'fast': four widths, such as "
+                "'24-64-128-128', the first even and at most 24 with whitening"
             )
 
     def block_sides(self) -> list[int]:
@@ -232,4 +249,21 @@ RECIPES: dict[str, Recipe] = {
     "baseline": BASELINE,
     # The network of the PyTorch CIFAR-10 tutorial ("Training a Classifier"), under the published training.
     "tutorial": Recipe(channels="6-16", kernel=5, padding="valid", hidden="120-84", batch_size=4),
+    # For two CPU cores that multiply bfloat16; after airbench94 (Jordan 2024, arXiv:2404.00498): see models/fast.py.
+    # lr and weight_decay are airbench94's, converted to a plain mean loss and a quarter of its batch of 1,024.
+    "fast": Recipe(
+        model="fast",
+        channels="24-64-128-128",
+        optimizer="nesterov",
+        lr=0.4,
+        momentum=0.85,
+        weight_decay=1.3e-3,
+        batch_size=256,
+        label_smoothing=0.2,
+        schedule="triangular",
+        normalization="cifar10",
+        flip="alternating",
+        translate=2,
+        precision="bfloat16",
+    ),
 }

@@ -183,18 +183,25 @@ class Training:
         progress = (self.epoch - 1 + self.step / self.steps) / recipe.epochs
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.lr * lr_factor(recipe, progress)
-        images = self._normalized(augment.gather(self._pixels, index, recipe, self.epoch))
-        images = augment.recolour(images, recipe)
-        with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
-            loss = F.cross_entropy(self.model(images), self._labels[index], label_smoothing=recipe.label_smoothing)
+        pixels = augment.gather(self._pixels, index, recipe, self.epoch)
+        images = augment.recolour(self._normalized(augment.jitter(pixels, recipe)), recipe)
+        images, targets = augment.blend(images, self._labels[index], recipe)
+        with self._autocast():
+            loss = F.cross_entropy(self.model(images), targets, label_smoothing=recipe.label_smoothing)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return loss.detach()
 
+    def _autocast(self) -> torch.autocast:
+        """Mixed precision on a GPU; on a CPU where the recipe has it, for which matrix units that newer ones have."""
+        if self.device.type == "cuda":
+            return torch.autocast("cuda")
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.precision == "bfloat16")
+
     def _normalized(self, pixels: Tensor) -> Tensor:
-        """uint8 [B, 3, 32, 32] to float32 of the same shape and memory format."""
-        return pixels.to(torch.float32).sub_(self._mean).div_(self._std)
+        """uint8 or float32 [B, 3, 32, 32] in [0, 255] to float32 of the same shape and memory format."""
+        return pixels.to(torch.float32, copy=True).sub_(self._mean).div_(self._std)
 
     def _raise_if_diverged(self) -> None:
         on_gpu = self.device.type == "cuda"
@@ -216,7 +223,7 @@ class Training:
     def predict(self, pixels: Tensor) -> Tensor:
         """Logits float32 [N, 10] of the network as it stands, for pixels uint8 [N, 32, 32, 3]."""
         self.model.eval()
-        with torch.inference_mode(), torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
+        with torch.inference_mode(), self._autocast():
             images = pixels.to(self.device).permute(0, 3, 1, 2)
             logits = [self.model(self._normalized(batch)) for batch in torch.split(images, EVALUATION_BATCH)]
             return torch.cat(logits).float()

@@ -13,8 +13,8 @@ from study.recipe import Recipe
 
 # airbench94: the logits are scaled down by it, so that the whole network can have one learning rate.
 OUTPUT_SCALE = 1 / 9
-# airbench94 gives biases of batch normalisation 64 times the learning rate, at unchanged decay. A bias that is stored at
-# 1/8 of its value moves 8 times as far from a gradient 8 times as large: the same under SGD.
+# airbench94 gives biases of batch normalisation 64 times the learning rate, at unchanged decay. A bias that is stored
+# at 1/8 of its value moves 8 times as far, from a gradient 8 times as large: the same under SGD.
 BIAS_SCALE = 8.0
 # airbench94's floor under the eigenvalues of the patch covariance, for images of unit variance.
 WHITENING_EPS = 5e-4
@@ -24,8 +24,8 @@ class Fast(nn.Sequential):
     """A 2 x 2 convolution, three blocks of two 3 x 3 convolutions that each halve the side, and one linear layer.
 
     Args:
-        recipe: `channels` are the widths of the first layer and of the three blocks; with `whitening` the first layer is
-            computed from `train_images` and stays as it is.
+        recipe: `channels` are the widths of the first layer and of the three blocks; with `whitening` the first layer
+            is computed from `train_images` and stays as it is.
         train_images: float32 [n, 3, 32, 32], normalised.
     """
 
@@ -44,7 +44,8 @@ class Fast(nn.Sequential):
 
     def forward(self, images: Tensor) -> Tensor:
         """Float32 [B, 3, 32, 32] to logits [B, 10]."""
-        return super().forward(images) * OUTPUT_SCALE
+        logits: Tensor = super().forward(images)  # type: ignore[no-untyped-call]
+        return logits * OUTPUT_SCALE
 
 
 def whitening_filters(images: Tensor, number: int) -> Tensor:

@@ -24,5 +24,6 @@ def resnet18(recipe: Recipe) -> nn.Module:
     if recipe.pretrained:
         state = imagenet_weights("resnet18")
         state["conv1.weight"] = state["conv1.weight"][:, :, 2:5, 2:5]
-        model.load_state_dict(state | {f"fc.{name}": value for name, value in model.fc.state_dict().items()})
+        new = {name: value for name, value in model.state_dict().items() if name.startswith("fc.")}
+        model.load_state_dict(state | new)
     return model
