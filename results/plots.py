@@ -20,7 +20,7 @@ import plotly.graph_objects as go
 
 from results import analysis
 from results.tables import Run
-from results.text import word
+from results.summary import word
 
 TITLE_HEIGHT = 60  # pixels of every figure's top margin that its title and note take
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -111,15 +111,18 @@ def learning_curves(run: Run) -> go.Figure:
         curve = epochs[epochs["number"] == number]
         figure.add_trace(_curves(curve, name, colour, 3).update(showlegend=False))
     ends = [(float(epochs.loc[epochs["number"] == number, "val_accuracy"].iloc[-1]), number) for number in named]
-    for (accuracy, number), shift in zip(ends, _apart([100 * end for end, _ in ends], 100 * _spread(epochs)), strict=True):
+    for (accuracy, number), shift in zip(
+        ends, _apart([100 * end for end, _ in ends], 100 * _spread(epochs)), strict=True
+    ):
         name, colour = named[number]
         last = int(epochs.loc[epochs["number"] == number, "training_iteration"].max())
         _label(figure, last, 100 * accuracy, f"<b>{name}</b><br>{accuracy:.2%}", colour, yshift=shift)
     longest = max(int(run.study["max_epochs"]), int(epochs["training_iteration"].max()))
-    for rung in run.study["rungs"]:
+    for place, rung in enumerate(run.study["rungs"]):
         figure.add_vline(rung, line={"color": LIGHT.grid, "width": 1.5, "dash": "dot"}, layer="below")
         figure.add_annotation(
-            x=rung, y=1, yref="paper", yanchor="bottom", text=f"rung {rung}", showarrow=False,
+            x=rung, y=1, yref="paper", yanchor="bottom", text=f"{rung}" if place else f"rung {rung}",
+            showarrow=False,
             font={"color": LIGHT.muted, "size": 11},
         )  # fmt: skip
     figure.update_xaxes(title="epoch", range=[min(0.7, longest * 0.9), longest + 0.3], dtick=max(1, longest // 10))
@@ -150,13 +153,20 @@ def incumbent(run: Run, against: Literal["epochs", "time"] = "epochs") -> go.Fig
     figure = go.Figure()
     figure.add_trace(
         go.Scatter(
-            x=[*spent[rises], float(spent.iloc[-1])], y=[*best[rises], float(best.iloc[-1])], mode="lines",
-            line={"color": LIGHT.winner, "width": 2.5, "shape": "hv"}, hoverinfo="skip", showlegend=False,
+            x=[*spent[rises], float(spent.iloc[-1])],
+            y=[*best[rises], float(best.iloc[-1])],
+            mode="lines",
+            line={"color": LIGHT.winner, "width": 2.5, "shape": "hv"},
+            hoverinfo="skip",
+            showlegend=False,
         )  # fmt: skip
     )
     figure.add_trace(
         go.Scatter(
-            x=spent[rises].tolist(), y=best[rises].tolist(), mode="markers", showlegend=False,
+            x=spent[rises].tolist(),
+            y=best[rises].tolist(),
+            mode="markers",
+            showlegend=False,
             customdata=epochs.loc[rises, ["number", "training_iteration"]].to_numpy().tolist(),
             marker={"color": LIGHT.winner, "size": 7},
             hovertemplate="trial %{customdata[0]}, epoch %{customdata[1]}: %{y:.2f}%<br>" + form + "<extra></extra>",
@@ -165,10 +175,12 @@ def incumbent(run: Run, against: Literal["epochs", "time"] = "epochs") -> go.Fig
     last = epochs.loc[rises[rises].index[-1]]
     wording = f"<b>{best.iloc[-1]:.2f}%</b><br>trial {last['number']}"
     _label(figure, float(spent.iloc[-1]), float(best.iloc[-1]), wording, LIGHT.winner)
-    figure.update_xaxes(title=unit, rangemode="tozero")
+    figure.update_xaxes(title=unit, range=[0, 1.01 * float(spent.iloc[-1])])
     figure.update_yaxes(title="best validation accuracy so far", ticksuffix="%")
     title = "Best so far, by epochs" if against == "epochs" else "Best so far, by time"
-    return _finished(figure, run, title, "The highest validation accuracy seen by any trial at any epoch.", height=380, right=84)
+    return _finished(
+        figure, run, title, "The highest validation accuracy seen by any trial at any epoch.", height=380, right=84
+    )
 
 
 def parallel_coordinates(run: Run) -> go.Figure:
@@ -184,39 +196,48 @@ def parallel_coordinates(run: Run) -> go.Figure:
     knobs = [column for column in ranked.columns if column.startswith("config/") and ranked[column].notna().any()]
     if ranked.empty or not knobs:
         raise NothingToPlot("No trial has finished an epoch." if ranked.empty else "The study varied nothing.")
-    axes = [(name.removeprefix("config/"), _axis(ranked[name], run.knobs.get(name.removeprefix("config/")))) for name in knobs]
+    axes = [
+        (name.removeprefix("config/"), _axis(ranked[name], run.knobs.get(name.removeprefix("config/"))))
+        for name in knobs
+    ]
     accuracy = ranked["val_accuracy"]
     low, high = float(accuracy.min()), float(accuracy.max())
     axes.append(("accuracy", _Axis((accuracy - low) / ((high - low) or 1), {0.0: f"{low:.1%}", 1.0: f"{high:.1%}"})))
     leaders = max(1, math.ceil(len(ranked) / 10))
     figure = go.Figure()
     groups = [
-        (ranked.index[leaders:], LIGHT.crowd, 1.0, f"{len(ranked) - leaders} others"),
-        (ranked.index[1:leaders], LIGHT.context, 1.8, f"the best tenth, {leaders}"),
-        (ranked.index[:1], LIGHT.winner, 3.0, f"the best, trial {ranked.index[0]}"),
+        (ranked.index[leaders:], LIGHT.crowd, 1.0, 1.0, f"{len(ranked) - leaders} others"),
+        (ranked.index[1:leaders], LIGHT.winner, 1.6, 0.4, f"the best tenth, {leaders}"),
+        (ranked.index[:1], LIGHT.winner, 3.0, 1.0, f"the best, trial {ranked.index[0]}"),
     ]
-    for numbers, colour, width, name in groups:
+    for numbers, colour, width, opacity, name in groups:
         if not len(numbers):
             continue
         x, y, text = [], [], []
         for number in numbers:
             for at, (knob, axis) in enumerate(axes):
                 x.append(at)
-                y.append(axis.positions[number])
+                y.append(axis.positions[number] + (0.07 * _jitter(int(number)) if axis.options else 0))
                 drawn = "" if knob == "accuracy" else f"{knob} {_plain(ranked.at[number, f'config/{knob}'])}, "
                 text.append(f"trial {number}: {drawn}{accuracy[number]:.2%}")
             x, y, text = [*x, None], [*y, None], [*text, ""]
         figure.add_trace(
             go.Scatter(
-                x=x, y=y, text=text, name=name, hoverinfo="text", mode="lines",
-                line={"color": colour, "width": width, "shape": "spline", "smoothing": 0.35},
+                x=x,
+                y=y,
+                text=text,
+                name=name,
+                hoverinfo="text",
+                mode="lines",
+                line={"color": colour, "width": width},
+                opacity=opacity,
             )  # fmt: skip
         )
     for at, (knob, axis) in enumerate(axes):
         figure.add_shape(type="line", x0=at, x1=at, y0=0, y1=1, line={"color": LIGHT.crowd, "width": 1})
         figure.add_annotation(
-            x=at, y=1.07, text=f"<b>{_plain(knob)}</b>", showarrow=False, yanchor="bottom", textangle=-30, xanchor="left",
-            font={"size": 12, "color": LIGHT.ink}, xshift=-8,
+            x=at, y=1, yref="paper", text=f"<b>{_plain(knob)}</b>", showarrow=False, yanchor="bottom", textangle=-30, xanchor="left",
+            font={"size": 12, "color": LIGHT.ink}, xshift=-6, yshift=4,
         )  # fmt: skip
         for position, label in axis.ticks.items():
             figure.add_annotation(
@@ -244,8 +265,16 @@ def importance(run: Run) -> go.Figure:
     for measure, name, symbol in (("fanova", "fANOVA", "circle"), ("ped_anova", "PED-ANOVA", "circle-open")):
         figure.add_trace(
             go.Scatter(
-                x=(100 * rows[measure]).tolist(), y=[_plain(knob) for knob in rows.index], mode="markers", name=name,
-                marker={"color": LIGHT.winner, "size": 11, "symbol": symbol, "line": {"width": 2, "color": LIGHT.winner}},
+                x=(100 * rows[measure]).tolist(),
+                y=[_plain(knob) for knob in rows.index],
+                mode="markers",
+                name=name,
+                marker={
+                    "color": LIGHT.winner,
+                    "size": 11,
+                    "symbol": symbol,
+                    "line": {"width": 2, "color": LIGHT.winner},
+                },
                 hovertemplate="%{y}: %{x:.1f}%<extra>" + name + "</extra>",
             )  # fmt: skip
         )
@@ -280,13 +309,24 @@ def effect(run: Run, knob: str) -> go.Figure:
     figure.add_trace(
         go.Scatter(
             # The best trial lies on top of the others, so it is drawn last.
-            x=axis.positions.tolist()[::-1], y=(100 * drawn["val_accuracy"]).tolist()[::-1], mode="markers",
-            marker={"color": colours[::-1], "size": sizes[::-1], "symbol": symbols[::-1], "opacity": 1},
+            x=(axis.positions + (0.09 * drawn.index.map(_jitter) if axis.options else 0)).tolist()[::-1],
+            y=(100 * drawn["val_accuracy"]).tolist()[::-1],
+            mode="markers",
+            marker={
+                "color": colours[::-1],
+                "size": sizes[::-1],
+                "symbol": symbols[::-1],
+                "opacity": 1,
+                "line": {"width": 1.2, "color": colours[::-1]},
+            },
             text=[f"trial {number}<br>{_plain(knob)} {_plain(value)}" for number, value in drawn[column].items()][::-1],
-            hovertemplate="%{text}: %{y:.2f}%<extra></extra>", showlegend=False,
+            hovertemplate="%{text}: %{y:.2f}%<extra></extra>",
+            showlegend=False,
         )  # fmt: skip
     )
-    figure.update_xaxes(range=[-0.12, 1.12], tickvals=list(axis.ticks), ticktext=[_plain(tick) for tick in axis.ticks.values()])
+    figure.update_xaxes(
+        range=[-0.12, 1.12], tickvals=list(axis.ticks), ticktext=[_plain(tick) for tick in axis.ticks.values()]
+    )
     accuracy = 100 * ranked["val_accuracy"]
     margin = 0.06 * float(accuracy.max() - accuracy.min())
     figure.update_yaxes(ticksuffix="%", range=[accuracy.min() - margin, accuracy.max() + margin], nticks=5)
@@ -312,19 +352,27 @@ def accuracies(run: Run) -> go.Figure:
         else:
             ends = None
             low, high = min(found), max(found)
-            figure.add_shape(type="line", x0=mean, x1=mean, y0=row - 0.22, y1=row + 0.22, line={"color": colour, "width": 3})
+            figure.add_shape(
+                type="line", x0=mean, x1=mean, y0=row - 0.22, y1=row + 0.22, line={"color": colour, "width": 3}
+            )
         figure.add_trace(
             go.Scatter(
-                x=found, y=[row] * len(found), mode="markers", name=name, error_x=ends,
+                x=found,
+                y=[row] * len(found),
+                mode="markers",
+                name=name,
+                error_x=ends,
                 marker={"color": colour, "size": 11 if len(found) == 1 else 9},
                 text=[f"{name}, seed {each['seed']}: {each['accuracy']:.2%}" for each in final[role]["seeds"]],
-                hoverinfo="text", showlegend=False,
+                hoverinfo="text",
+                showlegend=False,
             )  # fmt: skip
         )
         wording = f"<b>{name}</b>  {mean:.2f}%" + (f", mean of {len(found)} seeds" if len(found) > 1 else "")
         figure.add_annotation(
-            x=(low + high) / 2, y=row, yshift=20, text=wording, showarrow=False, font={"color": colour, "size": 13}
-        )
+            x=(low + high) / 2, y=row, yshift=20, text=wording, showarrow=False, font={"color": colour, "size": 13},
+            bgcolor=LIGHT.surface, borderpad=1,
+        )  # fmt: skip
     published = 100 * float(final["published_accuracy"])
     figure.add_vline(published, line={"color": LIGHT.muted, "width": 1, "dash": "dot"}, layer="below")
     figure.add_annotation(
@@ -334,7 +382,9 @@ def accuracies(run: Run) -> go.Figure:
     figure.update_xaxes(title="test accuracy", ticksuffix="%", showgrid=True)
     figure.update_yaxes(visible=False, range=[0.2, len(sides) + 0.7])
     n = int(final[sides[0]]["n"])
-    bars = "Bars are 95% intervals over" if len(final[sides[0]]["seeds"]) == 1 else "A dot is a seed, a bar their mean, on"
+    bars = (
+        "Bars are 95% intervals over" if len(final[sides[0]]["seeds"]) == 1 else "A dot is a seed, a bar their mean, on"
+    )
     said = f"After {final['final_epochs']} epochs on all training images. {bars} {n:,} test images."
     return _finished(figure, run, "Test accuracy", said, height=150 + 70 * len(sides), left=16, right=16)
 
@@ -347,7 +397,9 @@ def confusion_matrix(run: Run, role: str = "winner") -> go.Figure:
     """
     predictions = _predictions(run, role)
     names = list(class_names(run).values())
-    counts = pd.crosstab(predictions["label"], predictions[role]).reindex(index=range(10), columns=range(10), fill_value=0)
+    counts = pd.crosstab(predictions["label"], predictions[role]).reindex(
+        index=range(10), columns=range(10), fill_value=0
+    )
     share = 100 * counts.div(counts.sum(1), axis=0).fillna(0).to_numpy()
     right = np.eye(10, dtype=bool)
     figure = go.Figure()
@@ -356,13 +408,26 @@ def confusion_matrix(run: Run, role: str = "winner") -> go.Figure:
         written = np.where(cells & (share >= 0.5), np.char.mod("%.0f", share), "")
         figure.add_trace(
             go.Heatmap(
-                z=shown, x=names, y=names, name=name, zmin=0, zmax=max(float(np.nanmax(shown)), 1.0), showscale=False,
-                xgap=1, ygap=1, hoverongaps=False, text=written,
-                colorscale=[[0, LIGHT.surface], [1, colour]], texttemplate="%{text}", textfont={"size": 12},
+                z=shown,
+                x=names,
+                y=names,
+                name=name,
+                zmin=0,
+                zmax=max(float(np.nanmax(shown)), 1.0),
+                showscale=False,
+                xgap=1,
+                ygap=1,
+                hoverongaps=False,
+                text=written,
+                colorscale=[[0, LIGHT.surface], [1, colour]],
+                texttemplate="%{text}",
+                textfont={"size": 12},
                 hovertemplate="%{y}, taken for %{x}: %{z:.1f}%<extra></extra>",
             )  # fmt: skip
         )
-    figure.update_xaxes(title="predicted class", side="top", tickangle=-45, showline=False, ticks="", constrain="domain")
+    figure.update_xaxes(
+        title="predicted class", side="top", tickangle=-45, showline=False, ticks="", constrain="domain"
+    )
     figure.update_yaxes(title="true class", autorange="reversed", showgrid=False, ticks="", constrain="domain")
     said = f"Of the test images of each row's class, the percentage that the {role.replace('_', ' ')} put in each column's."
     return _finished(figure, run, "Confusion matrix", said, height=520)
@@ -388,8 +453,12 @@ def per_class(run: Run) -> go.Figure:
     for role, colour in (("baseline", LIGHT.baseline), ("winner", LIGHT.winner)):
         figure.add_trace(
             go.Scatter(
-                x=rates[role].tolist(), y=[names[label] for label in rates.index], mode="markers", name=role,
-                marker={"color": colour, "size": 11}, hovertemplate="%{y}: %{x:.1f}%<extra>" + role + "</extra>",
+                x=rates[role].tolist(),
+                y=[names[label] for label in rates.index],
+                mode="markers",
+                name=role,
+                marker={"color": colour, "size": 11},
+                hovertemplate="%{y}: %{x:.1f}%<extra>" + role + "</extra>",
                 showlegend=False,
             )  # fmt: skip
         )
@@ -426,27 +495,44 @@ def final_losses(run: Run) -> go.Figure:
         for seed, curve in of_role.groupby("seed"):
             figure.add_trace(
                 go.Scatter(
-                    x=curve["training_iteration"].tolist(), y=curve["train_loss"].tolist(), mode="lines", name=name,
-                    line={"color": colour, "width": 2.2}, opacity=1 if of_role["seed"].nunique() == 1 else 0.7,
-                    hovertemplate=f"{name}, seed {seed}<br>epoch %{{x}}: %{{y:.3f}}<extra></extra>", showlegend=False,
+                    x=curve["training_iteration"].tolist(),
+                    y=curve["train_loss"].tolist(),
+                    mode="lines",
+                    name=name,
+                    line={"color": colour, "width": 2.2},
+                    opacity=1 if of_role["seed"].nunique() == 1 else 0.7,
+                    hovertemplate=f"{name}, seed {seed}<br>epoch %{{x}}: %{{y:.3f}}<extra></extra>",
+                    showlegend=False,
                 )  # fmt: skip
             )
         last = of_role[of_role["training_iteration"] == of_role["training_iteration"].max()]
         ends.append((int(last["training_iteration"].iloc[0]), float(last["train_loss"].mean()), name, colour))
     shifts = _apart([loss for _, loss, _, _ in ends], float(epochs["train_loss"].max() - epochs["train_loss"].min()))
     for (epoch, loss, name, colour), shift in zip(ends, shifts, strict=True):
-        _label(figure, epoch, loss, f"<b>{name.replace(' under ', '<br>under ')}</b><br>{loss:.3f}", colour, yshift=shift)
+        _label(
+            figure, epoch, loss, f"<b>{name.replace(' under ', '<br>under ')}</b><br>{loss:.3f}", colour, yshift=shift
+        )
     published = {int(epoch): loss for epoch, loss in (run.final or {}).get("published_train_loss", {}).items()}
     if published and run.study["kind"] == "baseline":
         figure.add_trace(
             go.Scatter(
-                x=list(published), y=list(published.values()), mode="markers+text", showlegend=False,
-                text=[f"published {loss:.3f}" for loss in published.values()], textposition="top right",
-                textfont={"color": LIGHT.baseline, "size": 12}, hoverinfo="text",
-                marker={"color": LIGHT.surface, "size": 11, "symbol": "diamond", "line": {"color": LIGHT.baseline, "width": 2.5}},
+                x=list(published),
+                y=list(published.values()),
+                mode="markers+text",
+                showlegend=False,
+                text=[f"published {loss:.3f}" for loss in published.values()],
+                textposition="top right",
+                textfont={"color": LIGHT.baseline, "size": 12},
+                hoverinfo="text",
+                marker={
+                    "color": LIGHT.surface,
+                    "size": 11,
+                    "symbol": "diamond",
+                    "line": {"color": LIGHT.baseline, "width": 2.5},
+                },
             )  # fmt: skip
         )
-    figure.update_xaxes(title="epoch", rangemode="tozero")
+    figure.update_xaxes(title="epoch", range=[0, 1.01 * int(epochs["training_iteration"].max())])
     figure.update_yaxes(title="training loss (nats)")
     seeds = epochs["seed"].nunique()
     said = f"Mean over each epoch, on all training images, {_count(seeds, 'seed')}."
@@ -510,6 +596,7 @@ class _Axis:
 
     positions: "pd.Series[float]"
     ticks: dict[float, str]
+    options: bool = False
 
 
 _NOT_DRAWN = -0.13
@@ -523,7 +610,9 @@ def _axis(values: "pd.Series[Any]", knob: Mapping[str, Any] | None) -> _Axis:
         options = list(attributes.get("choices", sorted(values.dropna().unique(), key=str)))
         at = {option: index / max(len(options) - 1, 1) for index, option in enumerate(options)}
         positions, ticks = values.map(at).astype("float64"), {place: word(option) for option, place in at.items()}
+        discrete = True
     else:
+        discrete = False
         numbers = values.astype("float64")
         low, high = float(attributes.get("low", numbers.min())), float(attributes.get("high", numbers.max()))
         ends, places = np.array([low, high]), numbers
@@ -533,7 +622,15 @@ def _axis(values: "pd.Series[Any]", knob: Mapping[str, Any] | None) -> _Axis:
         ticks = {0.0: word(low), 1.0: word(high)}
     if values.isna().any():
         positions, ticks = positions.fillna(_NOT_DRAWN), {**ticks, _NOT_DRAWN: "not drawn"}
-    return _Axis(positions, ticks)
+    return _Axis(positions, ticks, discrete)
+
+
+def _jitter(number: int) -> float:
+    """A fixed place in [-0.5, 0.5) for each trial, so that those with the same option do not hide each other.
+
+    Multiples of the golden ratio, modulo one, fill the interval evenly however many there are.
+    """
+    return number * (5**0.5 - 1) / 2 % 1 - 0.5
 
 
 def _spread(epochs: pd.DataFrame) -> float:

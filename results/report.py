@@ -26,9 +26,11 @@ from plotly.offline import get_plotlyjs
 
 from results import analysis, plots
 from results.tables import Run
-from results.text import word
+from results.summary import word
 
 _HERE = Path(__file__).parent
+# Columns of the trials table that a printed page has no room for; trials.csv has them.
+_ASIDE = ("best_val_accuracy", "best_epoch", "train_loss", "val_loss", "time_total_s", "stop_reason", "seed")
 _NOT_COMPARED = ("seed", "epochs")  # of a Recipe: they belong to one training, not to what is compared
 
 
@@ -271,7 +273,9 @@ def _sections(run: Run, findings: list[dict[str, str]]) -> list[_Section]:
     reproduce = _Section("reproduce", "How to reproduce")
     if _baseline_run(run):
         return [recipe, test, reproduce]
-    knobs = [knob for knob in run.knobs if f"config/{knob}" in run.trials and run.trials[f"config/{knob}"].notna().any()]
+    knobs = [
+        knob for knob in run.knobs if f"config/{knob}" in run.trials and run.trials[f"config/{knob}"].notna().any()
+    ]
     search = _Section(
         "search",
         "The search",
@@ -343,11 +347,7 @@ def _trials(run: Run) -> dict[str, Any] | None:
     ranked = analysis.leaderboard(run.trials).index
     order = [*ranked, *run.trials.index.difference(ranked)]
     knobs = [column for column in run.trials.columns if column.startswith("config/")]
-    columns = [
-        "status", "val_accuracy", "epochs", *knobs, "best_val_accuracy", "best_epoch", "train_loss", "val_loss",
-        "time_total_s", "stop_reason", "seed",
-    ]  # fmt: skip
-    table = run.trials.loc[order, columns].reset_index()
+    table = run.trials.loc[order, ["status", "val_accuracy", "epochs", *knobs, *_ASIDE]].reset_index()
     kinds = ["best" if position == 0 and len(ranked) else "" for position in range(len(ranked))]
     kinds += ["unranked"] * (len(order) - len(ranked))
     return {
@@ -356,6 +356,7 @@ def _trials(run: Run) -> dict[str, Any] | None:
                 "name": name.removeprefix("config/"),
                 "heading": name.removeprefix("config/").replace("number", "trial"),
                 "number": pd.api.types.is_numeric_dtype(table[name]),
+                "aside": name in _ASIDE,
                 "sorted": "descending" if name == "val_accuracy" else None,
             }
             for name in table.columns
@@ -371,7 +372,7 @@ def _trials(run: Run) -> dict[str, Any] | None:
 def _cell(column: str, value: Any) -> dict[str, Any]:
     """What a cell shows, and the exact value that it sorts and filters by."""
     if pd.isna(value):
-        return {"text": "", "value": "", "number": False}
+        return {"text": "", "value": "", "number": False, "aside": column in _ASIDE}
     number = isinstance(value, int | float | np.number) and not isinstance(value, bool | np.bool_)
     if "accuracy" in column:
         text = f"{value:.2%}"
@@ -381,7 +382,7 @@ def _cell(column: str, value: Any) -> dict[str, Any]:
         text = f"{value:.3f}"
     else:
         text = word(value)
-    return {"text": text, "value": str(value), "number": number}
+    return {"text": text, "value": str(value), "number": number, "aside": column in _ASIDE}
 
 
 def _filter_example(run: Run) -> str:
@@ -398,7 +399,9 @@ def _provenance(run: Run) -> Iterable[tuple[str, str]]:
     study = run.study
     git = study["git"]
     hardware = study["hardware"]
-    revision = f"{git['revision']}{', with changes not committed' if git['dirty'] else ''}" if git else "not in a checkout"
+    revision = (
+        f"{git['revision']}{', with changes not committed' if git['dirty'] else ''}" if git else "not in a checkout"
+    )
     data = study["data"]
     yield "Status", f"{study['status']}{', ' + study['reason'] if study['reason'] else ''}"
     yield "Begun (UTC)", _moment(study["created"])
@@ -421,4 +424,3 @@ def _provenance(run: Run) -> Iterable[tuple[str, str]]:
     gpus = ", ".join(hardware["gpus"]) or "no GPU"
     memory = hardware["memory_bytes"] / 2**30
     yield "Hardware", f"{hardware['cpus']} x {hardware['cpu']}, {gpus}, {memory:.0f} GiB, {hardware['machine']}"
-
