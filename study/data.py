@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -143,7 +142,7 @@ def prepare(data_dir: Path, dataset: Dataset, say: Callable[[str], None]) -> Non
     except FileExistsError:
         raise DataError(f"data directory {data_dir} is a file, not a directory") from None
     except OSError as error:
-        raise DataError(f"data directory {data_dir} cannot be used: {error.strerror}: {error.filename}") from None
+        raise DataError(f"data directory {data_dir} cannot be used: {error}") from None
 
 
 def load_training(data_dir: Path, dataset: Dataset) -> Split:
@@ -407,7 +406,7 @@ def _transfer(name: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def _members(archive: Path) -> dict[str, bytes]:
-    """The files of a tar.gz in memory, by name without directory; in one pass, since a gzip cannot be read backwards."""
+    """The files of a tar.gz in memory, by name without directory; in one pass, as a gzip cannot be read backwards."""
     with tarfile.open(archive, "r:gz") as tar:
         files = ((member.name, tar.extractfile(member)) for member in tar)
         return {Path(name).name: file.read() for name, file in files if file is not None}
@@ -450,7 +449,11 @@ def _synthetic() -> list[bytes]:
     Whole numbers only, so that every machine makes the same bytes.
     """
     random = np.random.RandomState(SYNTHETIC_SEED)
-    integers = partial(random.randint, dtype=np.int64)  # the default type, and with it the stream, differs by platform
+
+    def integers(low: int, high: int, shape: tuple[int, ...]) -> NDArray[np.int64]:
+        # The default type, and with it the stream, differs by platform.
+        return random.randint(low, high, shape, dtype=np.int64)
+
     patterns = integers(0, 256, (CLASSES, 8, 8, 3)).repeat(4, axis=1).repeat(4, axis=2)
     for axis in (1, 2):
         patterns = np.sum([np.roll(patterns, shift, axis) for shift in range(-2, 3)], axis=0) // 5
@@ -458,7 +461,7 @@ def _synthetic() -> list[bytes]:
     for part in (TRAINING["synthetic"], TEST["synthetic"]):
         labels = random.permutation(np.arange(part.batch) % CLASSES)
         own = integers(45, 101, (part.batch, 1, 1, 1))
-        images = (own * patterns[labels] + (100 - own) * patterns[integers(0, CLASSES, part.batch)]) // 100
+        images = (own * patterns[labels] + (100 - own) * patterns[integers(0, CLASSES, (part.batch,))]) // 100
         rows, columns = (np.arange(SIDE) + integers(-4, 5, (2, part.batch, 1))) % SIDE
         images = images[np.arange(part.batch)[:, None, None], rows[:, :, None], columns[:, None, :]]
         images = (images + integers(-60, 61, images.shape)).clip(0, 255).astype(np.uint8)
