@@ -3,9 +3,9 @@
     from results import load_run, report
     report.write(load_run("runs/my-study"))
 
-The page's words are in report.html.jinja, its looks in report.css, what moves in report.js. plotly's JavaScript is in it
-once. Nothing that a run directory holds can become markup: the template escapes, and the page's own policy lets no other
-script run and no request leave.
+The page's skeleton is report.html.jinja, its looks are report.css, what moves is report.js. plotly's JavaScript is in
+it once. Nothing that a run directory holds can become markup: the template escapes, and the page's own policy lets no
+other script run and no request leave.
 """
 
 import base64
@@ -24,9 +24,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from results import analysis, plots
-from results.tables import Run
+from results import analysis, palette, plots
 from results.summary import word
+from results.tables import Run
 
 _HERE = Path(__file__).parent
 # Columns of the trials table that a printed page has no room for; trials.csv has them.
@@ -71,6 +71,7 @@ def render(run: Run) -> str:
         notices=_notices(run),
         facts=_facts(run),
         difference=_difference(run),
+        published=_published(run),
         recipe=_compared(run.base),
         sections=_sections(run, findings),
         mistakes=mistakes,
@@ -80,9 +81,9 @@ def render(run: Run) -> str:
         command=_command(run),
         provenance=_provenance(run),
         openings=run.study["test_openings"],
-        light=asdict(plots.LIGHT),
-        dark=asdict(plots.DARK),
-        dark_colours=plots.dark_colours(),
+        light=asdict(palette.LIGHT),
+        dark=asdict(palette.DARK),
+        dark_colours=palette.dark_colours(),
         css=Markup((_HERE / "report.css").read_text()),
         script_hashes=" ".join(map(_script_hash, scripts.values())),
         **{name: Markup(script) for name, script in scripts.items()},
@@ -157,7 +158,7 @@ def _verdict(run: Run) -> _Verdict:
         seeds = "one seed" if len(found) == 1 else f"the mean of {len(found)} seeds"
         return _Verdict(
             "measured",
-            f"{mean:.2%} on the test images, {100 * (mean - published):+.2f} points from the published {published:.2%}.",
+            f"{mean:.2%} on the test set, {100 * (mean - published):+.2f} points from the published {published:.2%}.",
             f"After {final['final_epochs']} epochs, {seeds}, on {final['recipe_under_test']['n']:,} test images.",
         )
     ranked = analysis.leaderboard(run.trials)
@@ -254,6 +255,34 @@ def _difference(run: Run) -> list[dict[str, Any]]:
     ]
 
 
+def _published(run: Run) -> list[dict[str, str]]:
+    """What a baseline run was to reproduce beside what its seeds gave, as far as it trained."""
+    if run.final is None or not _baseline_run(run):
+        return []
+    accuracies = [float(each["accuracy"]) for each in run.final["recipe_under_test"]["seeds"]]
+    compared = [
+        (f"training loss, epoch {epoch}", float(loss), _losses_after(run, int(epoch)), "{:.3f}")
+        for epoch, loss in run.final.get("published_train_loss", {}).items()
+    ]
+    after = f"test accuracy, epoch {run.final['final_epochs']}"
+    compared.append((after, float(run.final["published_accuracy"]), accuracies, "{:.2%}"))
+    return [
+        {
+            "quantity": quantity,
+            "published": form.format(published),
+            "mean": form.format(sum(found) / len(found)),
+            "range": f"{form.format(min(found))} to {form.format(max(found))}",
+            "inside": "yes" if min(found) <= published <= max(found) else "no",
+        }
+        for quantity, published, found, form in compared
+        if found
+    ]
+
+
+def _losses_after(run: Run, epoch: int) -> list[float]:
+    return run.final_epochs.loc[run.final_epochs["training_iteration"] == epoch, "train_loss"].tolist()
+
+
 def _sections(run: Run, findings: list[dict[str, str]]) -> list[_Section]:
     role = _role(run)
     recipe = _Section(
@@ -304,8 +333,8 @@ def _picture(name: str, draw: Callable[[Run], go.Figure], run: Run, *, wide: boo
     except plots.NothingToPlot as reason:
         return _Picture(name, name.replace("-", " ").capitalize(), str(reason), wide=wide)
     title, said = figure.layout.title.text, figure.layout.title.subtitle.text
-    height = int(figure.layout.height) - plots.TITLE_HEIGHT
-    figure.update_layout(title=None, height=height, margin_t=figure.layout.margin.t - plots.TITLE_HEIGHT)
+    height = int(figure.layout.height) - palette.TITLE_HEIGHT
+    figure.update_layout(title=None, height=height, margin_t=figure.layout.margin.t - palette.TITLE_HEIGHT)
     meta = figure.layout.meta or {}
     # In a script element only "<" could end or open markup; JSON writes it as an escape.
     text = Markup(figure.to_json().replace("<", "\\u003c"))
@@ -319,20 +348,17 @@ def _mistakes(run: Run) -> list[dict[str, str]]:
         return []
     predictions = run.predictions.set_index("image")
     names = plots.class_names(run)
-    found = []
-    for path in (run.path / "final" / "mistakes").glob("*.png"):
-        if path.stem.isdecimal() and int(path.stem) in predictions.index:
-            found.append((predictions.loc[int(path.stem)], path))
-    found.sort(key=lambda each: -float(each[0][f"{role}_confidence"]))
+    paths = {int(path.stem): path for path in (run.path / "final" / "mistakes").glob("*.png") if path.stem.isdecimal()}
+    shown = predictions[predictions.index.isin(list(paths))].sort_values(f"{role}_confidence", ascending=False)
     return [
         {
-            "image": path.stem,
-            "uri": f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}",
-            "label": names[int(row["label"])],
-            "taken_for": names[int(row[role])],
-            "confidence": f"{row[f'{role}_confidence']:.1%}",
+            "image": str(image),
+            "uri": f"data:image/png;base64,{base64.b64encode(paths[image].read_bytes()).decode()}",
+            "label": names[label],
+            "taken_for": names[taken_for],
+            "confidence": f"{confidence:.1%}",
         }
-        for row, path in found
+        for image, label, taken_for, confidence in shown[["label", role, f"{role}_confidence"]].itertuples()
     ]
 
 
@@ -413,8 +439,9 @@ def _provenance(run: Run) -> Iterable[tuple[str, str]]:
         yield "Space", str(study["space"])
         yield (
             "Search",
-            f"{study['samples']} samples, {_epochs(study['max_epochs'])} at most, rungs {', '.join(map(str, study['rungs']))}, "
-            f"reduction factor {study['reduction_factor']}, {study['slots']} at once",
+            f"{study['samples']} samples, {_epochs(study['max_epochs'])} at most, "
+            f"rungs {', '.join(map(str, study['rungs']))}, reduction factor {study['reduction_factor']}, "
+            f"{study['slots']} at once",
         )
     yield "Git revision", revision
     yield "Versions", ", ".join(f"{package} {version}" for package, version in study["versions"].items())
