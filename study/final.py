@@ -104,6 +104,15 @@ def evaluate(
     return probabilities
 
 
+def check_test_file(data_dir: Path, dataset: data.Dataset) -> None:
+    """Has the test file's checksum looked at before anything expensive; its images go nowhere.
+
+    Raises:
+        DataError: the file is missing, truncated or altered.
+    """
+    open_test(data_dir, dataset)
+
+
 def open_test(data_dir: Path, dataset: data.Dataset) -> Split:
     """The sealed test set: the one place that reads its file."""
     return data.read(data_dir, data.TEST[dataset])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces import SpaceError
-from study import data, resources
+from study import data, final, resources
 from study.data import DataError, Dataset, Split
 from study.recipe import RecipeError
 from study.record import StudyFile, now, surroundings
@@ -69,6 +69,7 @@ def open_run(
         before_data = time.perf_counter()
         data.prepare(data_dir, dataset, say)
         training = data.load_training(data_dir, dataset)
+        final.check_test_file(data_dir, dataset)
         train, validation = data.split(training)
         digests = {"digest": data.digest(training), "split_digest": data.digest(train, validation)}
         after_data = time.perf_counter()

@@ -79,6 +79,7 @@ def _run(
         for number in recorder.unfinished():
             recorder.end(number, "stopped", "time budget")
             tell(study, number, "stopped", None)
+    interruption.lift_deadline()
 
 
 def _keep_best(run: results.Run) -> None:

@@ -51,6 +51,12 @@ class Interruption(OfThisProcess, tune.Stopper):
             self.reason = "time budget"
         return self.reason is not None
 
+    def lift_deadline(self) -> None:
+        """The time budget is the search's; what comes after it is bound by signals only."""
+        self._deadline = None
+        if self.reason == "time budget":
+            self.reason = None
+
     @property
     def signal_number(self) -> int | None:
         """The signal that asked for the end, if one did."""

@@ -2,19 +2,22 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
 import results
-from study import baseline, run
+from study import baseline, final, run
+from study.data import Split
 
 SPACE = """
 def small(trial):
@@ -141,7 +144,7 @@ def test_a_diverged_trial_frees_its_slot_and_the_study_goes_on(
 def test_a_time_budget_ends_the_search_and_not_the_final(
     local_ray: None, synthetic_dir: Path, spaces: Path, tmp_path: Path
 ) -> None:
-    budget = ["--samples", "500", "--time-budget", "8s"]
+    budget = ["--samples", "500", "--time-budget", "20s"]
     assert study(synthetic_dir, tmp_path, "short", "--space", f"{spaces}:small", *budget) == 0
     short = results.load_run(tmp_path / "short")
     assert 0 < len(short.trials) < 500
@@ -261,3 +264,36 @@ def test_the_real_thing_learns_from_real_images(local_ray: None, cifar10_dir: Pa
     assert real.final["winner"]["n"] == 10_000
     assert real.final["winner"]["accuracy"] > 0.2  # chance is 0.1
     assert "CI" not in os.environ or real.study["dataset"] == "cifar10"
+
+
+def test_an_altered_test_file_is_refused_before_any_training(
+    local_ray: None, synthetic_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    altered = tmp_path / "data"
+    shutil.copytree(synthetic_dir, altered)
+    file = altered / "synthetic-test.bin"
+    content = bytearray(file.read_bytes())
+    content[1000] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(SystemExit) as exit_:
+        study(altered, tmp_path / "runs", "altered")
+    assert exit_.value.code == 2
+    assert "synthetic-test.bin is truncated or altered" in capsys.readouterr().err
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_permuted_test_labels_change_the_verdict_and_not_the_choice(
+    finished: results.Run, synthetic_dir: Path, spaces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed = final.open_test
+
+    def permuted(data_dir: Path, dataset: str) -> Split:
+        test = sealed(data_dir, "synthetic")
+        return Split(test.images, np.random.default_rng(0).permutation(test.labels))
+
+    monkeypatch.setattr(final, "open_test", permuted)
+    assert study(synthetic_dir, tmp_path, "permuted", "--space", f"{spaces}:small", "--max-concurrent", "1") == 0
+    chance = results.load_run(tmp_path / "permuted")
+    assert json.loads((chance.path / "best.json").read_text()) == json.loads((finished.path / "best.json").read_text())
+    assert chance.final is not None
+    assert 0.05 < chance.final["winner"]["accuracy"] < 0.16  # chance is 0.1, of 500 images
