@@ -70,7 +70,7 @@ def learning_curves(run: Run) -> go.Figure:
         )
     longest = max(int(run.study["max_epochs"]), int(epochs["training_iteration"].max()))
     figure.update_xaxes(title="epoch", range=[min(0.7, 0.9 * longest), longest + 0.3], dtick=max(1, longest // 10))
-    figure.update_yaxes(title="validation accuracy", ticksuffix="%")
+    _percentages(figure, epochs["val_accuracy"], "validation accuracy")
     return figure.update_layout(showlegend=True)
 
 
@@ -110,7 +110,7 @@ def incumbent(run: Run, against: Literal["epochs", "time"] = "epochs") -> go.Fig
     number = epochs["number"][rises[rises].index[-1]]
     _label_ends(figure, [(end, highest, f"<b>{highest:.2f}%</b><br>trial {number}", LIGHT.winner)], 0.0)
     figure.update_xaxes(title=unit, range=[0, 1.01 * end])
-    figure.update_yaxes(title="best validation accuracy so far", ticksuffix="%")
+    _percentages(figure, best / 100, "best validation accuracy so far")
     return figure
 
 
@@ -234,10 +234,8 @@ def effect(run: Run, knob: str) -> go.Figure:
     )
     ticks = [_plain(tick) for tick in axis.ticks.values()]
     figure.update_xaxes(range=[-0.12, 1.12], tickvals=list(axis.ticks), ticktext=ticks)
-    low, high = 100 * float(ranked["val_accuracy"].min()), 100 * float(ranked["val_accuracy"].max())
-    margin = max(0.06 * (high - low), 0.1)
-    figure.update_yaxes(ticksuffix="%", range=[low - margin, high + margin], nticks=5)
-    return figure
+    _percentages(figure, ranked["val_accuracy"])
+    return figure.update_yaxes(nticks=5)
 
 
 def accuracies(run: Run) -> go.Figure:
@@ -526,6 +524,13 @@ def _draw_curves(figure: go.Figure, epochs: pd.DataFrame, name: str, colour: str
         customdata=numbers,
         hovertemplate="trial %{customdata}<br>epoch %{x}: %{y:.2f}%<extra></extra>",
     )
+
+
+def _percentages(figure: go.Figure, fractions: "pd.Series[float]", title: str = "") -> None:
+    """Fits the y axis to `fractions`, and to no less than two points, so that its ticks stay readable."""
+    low, high = 100 * float(fractions.min()), 100 * float(fractions.max())
+    margin = max(0.05 * (high - low), 1)
+    figure.update_yaxes(title=title, ticksuffix="%", range=[low - margin, high + margin])
 
 
 def _label_ends(figure: go.Figure, ends: Sequence[tuple[float, float, str, str]], span: float) -> None:

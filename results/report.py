@@ -12,8 +12,9 @@ import base64
 import hashlib
 import os
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,25 +113,35 @@ class _Fact:
 
 @dataclass(frozen=True)
 class _Picture:
-    """A figure whose title and note stand above it in HTML, where they wrap; or, without `json`, why there is none."""
+    """A figure whose title and note stand above it in HTML, where they wrap."""
 
     name: str
     title: str
     said: str
-    json: Markup | None = None
-    height: int = 0
-    min_width: int = 0
-    wide: bool = False
+    json: Markup
+    height: int
+    min_width: int
+    wide: bool
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Section:
+    """A part of the page. What it cannot show it says in `missing`, in sentences."""
+
     id: str
     title: str
+    missing: list[str] = field(default_factory=list)
     pictures: list[_Picture] = field(default_factory=list)
     small_pictures: list[_Picture] = field(default_factory=list)
-    small_note: str = ""
-    missing: str = ""
+
+    def draw(self, name: str, figure: Callable[[], go.Figure], *, wide: bool = False, small: bool = False) -> None:
+        try:
+            picture = _picture(name, figure(), wide)
+        except plots.NothingToPlot as reason:
+            if str(reason) not in self.missing:
+                self.missing.append(str(reason))
+        else:
+            (self.small_pictures if small else self.pictures).append(picture)
 
 
 def _baseline_run(run: Run) -> bool:
@@ -213,7 +224,8 @@ def _facts(run: Run) -> list[_Fact]:
         counts = run.trials["status"].value_counts()
         facts.append(_Fact("Trials", f"{len(run.trials)}", ", ".join(f"{n} {status}" for status, n in counts.items())))
         saved = analysis.epochs_saved(run.trials, run.study["max_epochs"])
-        note = f"early stopping saved {saved:.0%} of {len(run.trials) * run.study['max_epochs']}"
+        of_all = f"early stopping saved {saved:.0%} of {len(run.trials) * run.study['max_epochs']}"
+        note = of_all if run.study["status"] == "finished" else "so far"
         facts.append(_Fact("Epochs searched", f"{run.trials['epochs'].sum()}", note))
     seconds: Mapping[str, float] = run.study["seconds"]
     if seconds:
@@ -283,55 +295,30 @@ def _losses_after(run: Run, epoch: int) -> list[float]:
     return run.final_epochs.loc[run.final_epochs["training_iteration"] == epoch, "train_loss"].tolist()
 
 
-def _sections(run: Run, findings: list[dict[str, str]]) -> list[_Section]:
-    role = _role(run)
-    recipe = _Section(
-        "recipe",
-        "Recipe under test" if _baseline_run(run) else "Winner against baseline",
-        [_picture("accuracies", plots.accuracies, run), _picture("final-losses", plots.final_losses, run)],
-        missing="" if _baseline_run(run) or _difference(run) else "There is no winner yet.",
-    )
-    test = _Section(
-        "test",
-        "On the test set",
-        [
-            _picture("confusion", lambda run: plots.confusion_matrix(run, role), run),
-            *([] if _baseline_run(run) else [_picture("per-class", plots.per_class, run)]),
-        ],
-    )
+def _sections(run: Run, findings: Sequence[Any]) -> list[_Section]:
+    recipe = _Section("recipe", "Recipe under test" if _baseline_run(run) else "Winner against baseline")
+    recipe.draw("accuracies", partial(plots.accuracies, run))
+    recipe.draw("final-losses", partial(plots.final_losses, run))
+    test = _Section("test", "On the test set")
+    test.draw("confusion", partial(plots.confusion_matrix, run, _role(run)))
     reproduce = _Section("reproduce", "How to reproduce")
     if _baseline_run(run):
         return [recipe, test, reproduce]
-    knobs = [
-        knob for knob in run.knobs if f"config/{knob}" in run.trials and run.trials[f"config/{knob}"].notna().any()
-    ]
-    search = _Section(
-        "search",
-        "The search",
-        [
-            _picture("learning-curves", plots.learning_curves, run, wide=True),
-            _picture("incumbent-epochs", plots.incumbent, run),
-            _picture("incumbent-time", lambda run: plots.incumbent(run, "time"), run),
-            _picture("parallel-coordinates", plots.parallel_coordinates, run, wide=True),
-            _picture("importance", plots.importance, run, wide=True),
-        ],
-        [_picture(f"effect-{index}", _effect_of(knob), run) for index, knob in enumerate(knobs)],
-        small_note="Each dot is a trial. The line is the mean of each bin.",
-    )
-    doctor = _Section("doctor", "Doctor's findings", missing="" if findings else "Nothing was found wrong.")
-    trials = _Section("trials", "All trials", missing="" if len(run.trials) else "No trial has begun.")
+    test.draw("per-class", partial(plots.per_class, run))
+    search = _Section("search", "The search")
+    search.draw("learning-curves", partial(plots.learning_curves, run), wide=True)
+    search.draw("incumbent-epochs", partial(plots.incumbent, run, "epochs"))
+    search.draw("incumbent-time", partial(plots.incumbent, run, "time"))
+    search.draw("parallel-coordinates", partial(plots.parallel_coordinates, run), wide=True)
+    search.draw("importance", partial(plots.importance, run), wide=True)
+    for index, knob in enumerate(run.knobs):
+        search.draw(f"effect-{index}", partial(plots.effect, run, knob), small=True)
+    doctor = _Section("doctor", "Doctor's findings", [] if findings else ["Nothing was found wrong."])
+    trials = _Section("trials", "All trials", [] if len(run.trials) else ["No trial has begun."])
     return [recipe, search, test, doctor, trials, reproduce]
 
 
-def _effect_of(knob: str) -> Callable[[Run], go.Figure]:
-    return lambda run: plots.effect(run, knob)
-
-
-def _picture(name: str, draw: Callable[[Run], go.Figure], run: Run, *, wide: bool = False) -> _Picture:
-    try:
-        figure = draw(run)
-    except plots.NothingToPlot as reason:
-        return _Picture(name, name.replace("-", " ").capitalize(), str(reason), wide=wide)
+def _picture(name: str, figure: go.Figure, wide: bool) -> _Picture:
     title, said = figure.layout.title.text, figure.layout.title.subtitle.text
     height = int(figure.layout.height) - palette.TITLE_HEIGHT
     figure.update_layout(title=None, height=height, margin_t=figure.layout.margin.t - palette.TITLE_HEIGHT)
