@@ -14,9 +14,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+
+if TYPE_CHECKING:
+    import optuna
 
 RUNS_DIR = "runs"
 
@@ -101,6 +104,12 @@ class Run:
         """
         seed = int(self.trials["seed"][number])
         return {**self.base, **self.config(number), "epochs": self.study["max_epochs"], "seed": seed}
+
+    def to_optuna(self) -> "optuna.Study":
+        """The trials as a real Optuna study in memory, for optuna.visualization and optuna.importance."""
+        from results.optuna_study import to_optuna
+
+        return to_optuna(self)
 
 
 def load(path: str | Path = "latest") -> Run | Any:

@@ -1,0 +1,168 @@
+"""Analysis and statistics on tables made for the purpose, and against reference implementations."""
+
+import json
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from optuna.trial import TrialState
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
+from statsmodels.stats.proportion import proportion_confint
+
+import results
+from results import analysis, statistics
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> results.Run:
+    """Twelve trials in which lr decides: 8 whole, 2 stopped, one diverged, one without an epoch."""
+    path = tmp_path_factory.mktemp("runs") / "made"
+    path.mkdir()
+    nothing = dict.fromkeys(["command", "arguments", "reason", "ended", "space", "data", "versions", "git", "hardware"])
+    settings = {"samples": 12, "max_epochs": 3, "grace_period": 1, "reduction_factor": 3, "rungs": [1, 3], "slots": 1}
+    lr = json.loads(optuna.distributions.distribution_to_json(optuna.distributions.FloatDistribution(0.0, 1.0)))
+    about = {"kind": "search", "status": "finished", "created": "2026-11-23T00:00:00+00:00", "dataset": "cifar10"}
+    study = {
+        "format": 1,
+        "name": "made",
+        **nothing,
+        **settings,
+        **about,
+        "seed": 0,
+        "base": {"lr": 0.5, "batch_size": 32},
+    }
+    study |= {"knobs": {"lr": lr, "momentum": lr}, "seconds": {}, "test_openings": []}
+    (path / "study.json").write_text(json.dumps(study))
+    random = np.random.default_rng(0)
+    lines = []
+    for number in range(12):
+        config = {"lr": number / 12, "momentum": float(random.random()), "batch_size": 16}
+        lines.append(
+            {"event": "trial", "number": number, "trial_id": f"trial_{number:05d}", "config": config, "seed": 1}
+        )
+        status = {8: "stopped", 9: "stopped", 10: "diverged", 11: "failed"}.get(number, "completed")
+        for epoch in range(1, {"completed": 3, "stopped": 1, "diverged": 1, "failed": 0}[status] + 1):
+            accuracy = 0.9 if status == "diverged" else 0.1 + number / 20 + 0.01 * epoch
+            measured = {"train_loss": 1.0, "val_loss": 1.0, "val_accuracy": accuracy, "seconds": 2.0}
+            lines.append(
+                {"event": "epoch", "number": number, "training_iteration": epoch, **measured, "time_total_s": 2.0}
+            )
+        lines.append({"event": "end", "number": number, "status": status, "stop_reason": None})
+    written = "".join(json.dumps({**line, "time": 1.0}) + "\n" for line in lines)
+    (path / "epochs.jsonl").write_text(written + '{"event": "epo')
+    return results.load_run(path)
+
+
+def test_a_half_written_last_line_is_dropped_and_named(run: results.Run) -> None:
+    assert len(run.dropped) == 1
+    assert "half-written" in run.dropped[0]
+    assert len(run.trials) == 12
+
+
+def test_the_best_trial_is_never_one_that_diverged_or_failed(run: results.Run) -> None:
+    assert run.trials["val_accuracy"].idxmax() == 10
+    assert results.best(run.trials).name == 9  # a stopped trial may win, if it is ahead where it was stopped
+
+
+def test_ties_go_to_the_earlier_trial() -> None:
+    tied = pd.DataFrame({"val_accuracy": [0.5, 0.7, 0.7], "status": "completed"})
+    assert results.leaderboard(tied).index.tolist() == [1, 2, 0]
+
+
+def test_without_a_finished_epoch_there_is_no_best() -> None:
+    with pytest.raises(ValueError, match="no trial"):
+        results.best(pd.DataFrame({"val_accuracy": [np.nan], "status": ["failed"]}))
+
+
+def test_epochs_saved_is_a_share_of_training_everything(run: results.Run) -> None:
+    assert results.epochs_saved(run.trials, 3) == pytest.approx(1 - (8 * 3 + 3) / 36)
+
+
+def test_whole_numbers_stay_whole_in_a_recipe_read_from_the_table(run: results.Run) -> None:
+    recipe = run.recipe(3)
+    assert (type(recipe["batch_size"]), type(recipe["lr"])) == (int, float)
+
+
+def test_the_runs_optuna_study_has_its_states_and_steps(run: results.Run) -> None:
+    trials = run.to_optuna().trials
+    states = [TrialState.COMPLETE] * 8 + [TrialState.PRUNED] * 2 + [TrialState.FAIL] * 2
+    assert [trial.state for trial in trials] == states
+    assert trials[8].intermediate_values == {1: pytest.approx(0.51)}
+    assert optuna.visualization.plot_optimization_history(run.to_optuna()).data
+
+
+def test_importance_finds_the_knob_that_decides(run: results.Run) -> None:
+    shares = analysis.importance(run)
+    assert shares.index[0] == "lr"
+    assert shares.attrs["trials"] == 8
+    assert shares.sum().tolist() == pytest.approx([1.0, 1.0])
+
+
+def test_importance_of_too_few_trials_is_refused(run: results.Run) -> None:
+    few = results.Run(**{**vars(run), "trials": run.trials.iloc[6:]})
+    with pytest.raises(ValueError, match="too few"):
+        analysis.importance(few)
+
+
+def test_wilsons_interval_is_statsmodels() -> None:
+    found = statistics.wilson(812, 1000)
+    assert (found.low, found.high) == pytest.approx(proportion_confint(812, 1000, method="wilson"))
+
+
+def test_mcnemar_is_statsmodels_exact_test() -> None:
+    random = np.random.default_rng(0)
+    a, b = random.random(500) < 0.8, random.random(500) < 0.75
+    table = [[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]]
+    assert statistics.mcnemar(a, b).p_value == pytest.approx(reference_mcnemar(table, exact=True).pvalue)
+
+
+def test_two_models_that_agree_everywhere_give_no_evidence() -> None:
+    same = np.ones((1, 100), bool)
+    said = statistics.verdict(same, same)
+    assert (said.verdict, said.mcnemar.p_value, said.difference) == ("no evidence", 1.0, 0.0)
+
+
+def test_the_paired_interval_is_newcombes_method_10() -> None:
+    # Newcombe 1998, table II, line a of his examples: 36, 12, 2, 0 gives 0.2000 (0.0569 to 0.3404)
+    a = np.repeat([True, True, False, False], [36, 12, 2, 0])
+    b = np.repeat([True, False, True, False], [36, 12, 2, 0])
+    found = statistics.paired_difference(a, b)
+    assert (found.low, found.high) == pytest.approx((0.0569, 0.3404), abs=2e-4)
+
+
+def studies(difference: float, seeds: int, count: int) -> list[str]:
+    """Verdicts on simulated studies: 10,000 images of unequal difficulty, seeds that move accuracy by 0.3 points."""
+    random = np.random.default_rng(1)
+    verdicts = []
+    for _ in range(count):
+        difficulty = random.normal(0.0, 1.0, 10_000)
+
+        def correct(mean: float, difficulty: np.ndarray = difficulty) -> np.ndarray:
+            skill = stats.norm.ppf(mean + random.normal(0.0, 0.003, (seeds, 1))) * 2**0.5
+            return skill > difficulty + random.normal(0.0, 1.0, (seeds, 10_000))
+
+        verdicts.append(statistics.verdict(correct(0.75 + difference), correct(0.75)).verdict)
+    return verdicts
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_better_is_rarely_said_of_recipes_that_differ_by_their_seeds_alone(seeds: int) -> None:
+    assert studies(0.0, seeds, 200).count("better") / 200 <= 0.05
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_two_points_are_nearly_always_found(seeds: int) -> None:
+    assert studies(0.02, seeds, 100).count("better") / 100 >= 0.9
+
+
+def test_one_seed_speaks_of_the_models_and_several_of_the_recipes() -> None:
+    random = np.random.default_rng(0)
+    winner, baseline = random.random((3, 2000)) < 0.8, random.random((3, 2000)) < 0.6
+    one, several = statistics.verdict(winner[:1], baseline[:1]), statistics.verdict(winner, baseline)
+    assert (one.about, several.about) == ("models", "recipes")
+    assert "One seed each" in one.sentence
+    assert "3 seeds" in several.sentence
+    assert one.verdict == several.verdict == "better"
+    assert statistics.verdict(baseline, winner).verdict == "worse"
