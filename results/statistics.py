@@ -103,16 +103,19 @@ def paired_difference(a: Correct, b: Correct) -> Interval:
 def seed_difference(winner: Correct, baseline: Correct) -> Interval:
     """The mean difference of accuracies over seeds and over images, bool [S, n] each, S of at least 2, paired by seed.
 
-    Seeds and images are both samples: the squared standard error joins the variance between seeds, s^2 / S, with that
-    of the images' mean differences. Student's t gets the degrees of freedom of Welch and Satterthwaite (1946), S - 1 for
-    the first part and n - 1 for the second. The parts overlap a little, which errs on the side of "no evidence".
+    Seeds and images are both samples. The images' part of the squared standard error is the variance of their mean
+    differences over n; it holds the chance of each single prediction as well. The seeds' part is the variance between
+    seeds beyond that chance, over S. Student's t gets the degrees of freedom of Welch and Satterthwaite (1946), from
+    S - 1 and n - 1. `python -m benchmarks.verdict_errors` shows how often it errs.
     """
     from scipy.stats import t
 
     differences = winner.mean(1) - baseline.mean(1)
     seeds, n = winner.shape
     per_image = winner.mean(0) - baseline.mean(0)
-    of_seeds, of_images = differences.var(ddof=1) / seeds, per_image.var(ddof=1) / n
+    by_chance = (winner.astype(np.int8) - baseline.astype(np.int8)).var(axis=0, ddof=1).mean() / n
+    of_seeds = max(differences.var(ddof=1) - by_chance, 0.0) / seeds
+    of_images = per_image.var(ddof=1) / n
     variance = of_seeds + of_images
     freedom = variance**2 / (of_seeds**2 / (seeds - 1) + of_images**2 / (n - 1)) if variance else 1.0
     half = float(t.ppf((1 + CONFIDENCE) / 2, freedom) * variance**0.5)

@@ -7,11 +7,11 @@ import optuna
 import pandas as pd
 import pytest
 from optuna.trial import TrialState
-from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
 import results
+from benchmarks.verdict_errors import verdicts
 from results import analysis, statistics
 
 
@@ -132,29 +132,14 @@ def test_the_paired_interval_is_newcombes_method_10() -> None:
     assert (found.low, found.high) == pytest.approx((0.0569, 0.3404), abs=2e-4)
 
 
-def studies(difference: float, seeds: int, count: int) -> list[str]:
-    """Verdicts on simulated studies: 10,000 images of unequal difficulty, seeds that move accuracy by 0.3 points."""
-    random = np.random.default_rng(1)
-    verdicts = []
-    for _ in range(count):
-        difficulty = random.normal(0.0, 1.0, 10_000)
-
-        def correct(mean: float, difficulty: np.ndarray = difficulty) -> np.ndarray:
-            skill = stats.norm.ppf(mean + random.normal(0.0, 0.003, (seeds, 1))) * 2**0.5
-            return skill > difficulty + random.normal(0.0, 1.0, (seeds, 10_000))
-
-        verdicts.append(statistics.verdict(correct(0.75 + difference), correct(0.75)).verdict)
-    return verdicts
-
-
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 def test_better_is_rarely_said_of_recipes_that_differ_by_their_seeds_alone(seeds: int) -> None:
-    assert studies(0.0, seeds, 200).count("better") / 200 <= 0.05
+    assert list(verdicts(0.0, seeds, 200)).count("better") / 200 <= 0.05
 
 
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_two_points_are_nearly_always_found(seeds: int) -> None:
-    assert studies(0.02, seeds, 100).count("better") / 100 >= 0.9
+    assert list(verdicts(0.02, seeds, 100)).count("better") / 100 >= 0.9
 
 
 def test_one_seed_speaks_of_the_models_and_several_of_the_recipes() -> None:
