@@ -15,7 +15,7 @@ def space(trial: optuna.Trial) -> Fields:
         "schedule": "triangular",
         "normalization": "cifar10",
         "flip": "alternating",
-        # The first layer, then the three blocks: from a quarter of the recipe's cost to airbench94's own, twice as much.
+        # The first layer, then the three blocks: up to airbench94's own.
         "channels": trial.suggest_categorical(
             "channels", ["24-32-64-64", "24-48-96-96", "16-64-128-128", "24-64-128-128", "24-64-256-256"]
         ),

@@ -3,17 +3,17 @@
 Flips and shifts only move pixels, so they are arithmetic on the index with which a batch is gathered from the split;
 what blends or recolours acts on the gathered float batch. In order: gather, jitter, normalisation, recolour, blend.
 
-`python -m docs.augmentations` draws each of them.
+`python docs/augmentations.py` draws each of them.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from study.data import CLASSES
 from study.recipe import Recipe
 
 SIDE = 32
-CLASSES = 10
 
 
 def gather(pixels: Tensor, index: Tensor, recipe: Recipe, epoch: int) -> Tensor:

@@ -261,6 +261,7 @@ RECIPES: dict[str, Recipe] = {
         batch_size=256,
         label_smoothing=0.2,
         schedule="triangular",
+        warmup=0.23,
         normalization="cifar10",
         flip="alternating",
         translate=2,
