@@ -19,7 +19,8 @@ def main(arguments: list[str] | None = None) -> int:
     except RunError as error:
         print(f"results: {error}", file=sys.stderr)
         return 2
-    show(run, Console())
+    # A pipe has no width; this one cuts no table.
+    show(run, Console(width=None if sys.stdout.isatty() else 160))
     return 0
 
 

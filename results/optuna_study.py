@@ -25,6 +25,7 @@ def to_optuna(run: "Run") -> optuna.Study:
     completed = COMPLETE; stopped = PRUNED with its epochs as intermediate values; diverged and failed = FAIL; running =
     RUNNING. A drawn value that lies outside its knob's range, as the baseline's may, is left out of its trial.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), study_name=run.name, direction="maximize")
     study.add_trials([_frozen(run, int(number)) for number in run.trials.index])
     return study

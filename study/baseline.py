@@ -74,8 +74,9 @@ def main(command: Sequence[str] | None = None) -> int:
 
 def _reproduce(arguments: Arguments, command: list[str], console: Console) -> int:
     import results
+    from results import report
     from study import final
-    from study.opening import as_json, carry_out, final_seeds, open_run, wall_time
+    from study.opening import as_json, carry_out, final_seeds, open_run, timed, wall_time
     from study.recipe import load_recipe
     from study.record import Record
     from study.screen import Screen
@@ -120,6 +121,8 @@ def _reproduce(arguments: Arguments, command: list[str], console: Console) -> in
 
     code = carry_out("study.baseline", opened, interruption, {"final": train_and_evaluate})
     if code == 0:
+        with timed(opened.study, "report"):
+            report.write(results.load_run(opened.run_dir))
         run = results.load_run(opened.run_dir)
         rows = against_publication(run)
         if arguments.json:

@@ -121,7 +121,7 @@ def carry_out(program: str, opened: Opened, interruption: Interruption, parts: M
         with interruption.on_signals():
             for part, do in parts.items():
                 if interruption.signal_number is None:
-                    with _timed(study, part):
+                    with timed(study, part):
                         do()
     except (StudyFailed, OSError) as error:
         study.update(status="failed", reason=str(error), ended=now())
@@ -140,7 +140,8 @@ def carry_out(program: str, opened: Opened, interruption: Interruption, parts: M
 
 
 @contextmanager
-def _timed(study: StudyFile, part: str) -> Iterator[None]:
+def timed(study: StudyFile, part: str) -> Iterator[None]:
+    """Adds the wall time spent inside to `part` of study.json."""
     started = time.perf_counter()
     try:
         yield

@@ -106,10 +106,11 @@ def _study(arguments: Arguments, command: list[str], console: Console) -> int:
 
     import results
     import search_spaces
+    from results import report
     from results.summary import show
     from study import final
     from study.asha import rungs
-    from study.opening import UsageError, as_json, carry_out, final_seeds, open_run, wall_time
+    from study.opening import UsageError, as_json, carry_out, final_seeds, open_run, timed, wall_time
     from study.recipe import BASELINE, load_recipe
     from study.record import Record
     from study.screen import Screen
@@ -173,6 +174,8 @@ def _study(arguments: Arguments, command: list[str], console: Console) -> int:
 
     code = carry_out("study.run", opened, interruption, {"search": do_search, "final": do_final})
     if code == 0:
+        with timed(opened.study, "report"):
+            report.write(results.load_run(run_dir))
         run = results.load_run(run_dir)
         if arguments.json:
             best = json.loads((run_dir / "best.json").read_text())
