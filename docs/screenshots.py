@@ -9,7 +9,7 @@ Chromium: Playwright's own, or one named by --chromium.
 import argparse
 from pathlib import Path
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from results import load_run, report
 
@@ -41,7 +41,7 @@ def photograph(
         viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", is_mobile=width < 500
     )
     window.goto(page.resolve().as_uri())
-    window.wait_for_function("document.querySelectorAll('.plot:not(:has(svg))').length === 0")
+    expect(window.locator(".plot:not(:has(svg))")).to_have_count(0)
     if section:
         window.locator(f"#{section}").evaluate("element => element.scrollIntoView({behavior: 'instant'})")
     window.screenshot(path=picture)

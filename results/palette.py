@@ -54,7 +54,6 @@ _AXIS = {
     "zeroline": False,
     "tickfont": {"color": LIGHT.muted, "size": 12},
     "title": {"font": {"color": LIGHT.muted, "size": 12}, "standoff": 8},
-    "automargin": True,
 }
 TEMPLATE = go.layout.Template(
     layout={
@@ -68,7 +67,7 @@ TEMPLATE = go.layout.Template(
         "paper_bgcolor": LIGHT.surface,
         "plot_bgcolor": LIGHT.surface,
         "xaxis": {**_AXIS, "showgrid": False, "showline": True, "ticks": "outside", "tickcolor": LIGHT.grid},
-        "yaxis": _AXIS,
+        "yaxis": {**_AXIS, "automargin": "width"},
         "hovermode": "closest",
         "hoverlabel": {
             "bgcolor": LIGHT.surface,

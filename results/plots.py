@@ -23,6 +23,7 @@ from results.summary import word
 from results.tables import Run
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+FEW_TRIALS = 5  # for each knob: with fewer whole trials, the shares of importance are mostly noise
 COLOURS = {"winner": LIGHT.winner, "baseline": LIGHT.baseline, "recipe_under_test": LIGHT.winner}
 
 
@@ -183,8 +184,15 @@ def importance(run: Run) -> go.Figure:
     Raises:
         NothingToPlot: there are fewer trials than the measures need.
     """
-    rows = analysis.importance(run).sort_values("fanova")
-    figure = _figure(run, "Importance of each knob", "", height=170 + 26 * len(rows))
+    try:
+        measured = analysis.importance(run)
+    except ValueError as reason:
+        raise NothingToPlot(f"Importance: {reason}.") from reason
+    rows, trials = measured.sort_values("fanova"), measured.attrs["trials"]
+    note = f"Over the {_count(trials, 'trial')} that were not stopped early, by two measures."
+    if trials < FEW_TRIALS * len(rows):
+        note += f" Too few for {_count(len(rows), 'knob')}: mostly noise."
+    figure = _figure(run, "Importance of each knob", note, height=200 + 26 * len(rows))
     names = [_plain(knob) for knob in rows.index]
     for name, furthest in zip(names, rows.max(axis=1), strict=True):
         line = {"color": LIGHT.grid, "width": 2}
@@ -311,7 +319,7 @@ def confusion_matrix(run: Run, role: str = "winner") -> go.Figure:
     share = 100 * counts.div(counts.sum(axis=1), axis=0).fillna(0).to_numpy()
     written = np.where(share >= 0.5, np.char.mod("%.0f", share), "")
     note = f"Of each row's test images, the percentage that the {role.replace('_', ' ')} put in each column's class."
-    figure = _figure(run, "Confusion matrix", note, height=520)
+    figure = _figure(run, "Confusion matrix", note, height=520, head=100, left=100)
     diagonal = np.eye(len(names), dtype=bool)
     for cells, colour in ((diagonal, LIGHT.winner), (~diagonal, LIGHT.wrong)):
         figure.add_heatmap(
@@ -331,7 +339,7 @@ def confusion_matrix(run: Run, role: str = "winner") -> go.Figure:
             hovertemplate="%{y}, taken for %{x}: %{z:.1f}%<extra></extra>",
         )
     figure.update_xaxes(title="predicted class", side="top", tickangle=-45, showline=False, ticks="")
-    figure.update_yaxes(title="true class", autorange="reversed", showgrid=False, ticks="")
+    figure.update_yaxes(title="true class", autorange="reversed", showgrid=False, ticks="", automargin=False)
     return figure
 
 
@@ -489,7 +497,7 @@ def _named_trials(run: Run) -> dict[int, tuple[str, str]]:
     """Name and colour of the trials that stand out, of those with a finished epoch: the baseline's and the winner's."""
     named = {}
     for number in map(int, run.trials.index):
-        if all(value == run.base[field] for field, value in run.config(number).items()):
+        if all(value == run.base.get(field) for field, value in run.config(number).items()):
             named[number] = ("baseline", LIGHT.baseline)
     ranked = analysis.leaderboard(run.trials)
     if len(ranked):

@@ -12,7 +12,7 @@ import base64
 import hashlib
 import os
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -63,7 +63,6 @@ def render(run: Run) -> str:
     )
     scripts = {"plotly_js": get_plotlyjs(), "own_js": (_HERE / "report.js").read_text()}
     mistakes = _mistakes(run)
-    findings = _findings(run)
     return environment.get_template("report.html.jinja").render(
         run=run,
         baseline_run=_baseline_run(run),
@@ -74,10 +73,9 @@ def render(run: Run) -> str:
         difference=_difference(run),
         published=_published(run),
         recipe=_compared(run.base),
-        sections=_sections(run, findings),
+        sections=_sections(run),
         mistakes=mistakes,
         role_name=_role(run).replace("_", " "),
-        findings=findings,
         trials=_trials(run),
         command=_command(run),
         provenance=_provenance(run),
@@ -295,7 +293,7 @@ def _losses_after(run: Run, epoch: int) -> list[float]:
     return run.final_epochs.loc[run.final_epochs["training_iteration"] == epoch, "train_loss"].tolist()
 
 
-def _sections(run: Run, findings: Sequence[Any]) -> list[_Section]:
+def _sections(run: Run) -> list[_Section]:
     recipe = _Section("recipe", "Recipe under test" if _baseline_run(run) else "Winner against baseline")
     recipe.draw("accuracies", partial(plots.accuracies, run))
     recipe.draw("final-losses", partial(plots.final_losses, run))
@@ -313,9 +311,8 @@ def _sections(run: Run, findings: Sequence[Any]) -> list[_Section]:
     search.draw("importance", partial(plots.importance, run), wide=True)
     for index, knob in enumerate(run.knobs):
         search.draw(f"effect-{index}", partial(plots.effect, run, knob), small=True)
-    doctor = _Section("doctor", "Doctor's findings", [] if findings else ["Nothing was found wrong."])
     trials = _Section("trials", "All trials", [] if len(run.trials) else ["No trial has begun."])
-    return [recipe, search, test, doctor, trials, reproduce]
+    return [recipe, search, test, trials, reproduce]
 
 
 def _picture(name: str, figure: go.Figure, wide: bool) -> _Picture:
@@ -347,10 +344,6 @@ def _mistakes(run: Run) -> list[dict[str, str]]:
         }
         for image, label, taken_for, confidence in shown[["label", role, f"{role}_confidence"]].itertuples()
     ]
-
-
-def _findings(run: Run) -> list[dict[str, str]]:
-    return []
 
 
 def _trials(run: Run) -> dict[str, Any] | None:
