@@ -63,7 +63,7 @@ def test_a_recipe_file_of_fields_alone_starts_from_the_baseline(tmp_path: Path) 
 @pytest.mark.parametrize("content", ["", "[1]", '{"lr": 0}', '{"learning_rate": 1}', '{"recipe": 3}'])
 def test_a_recipe_file_that_cannot_be_used_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "mine.json").write_text(content)
-    with pytest.raises(RecipeError, match="mine.json"):
+    with pytest.raises(RecipeError, match=r"mine\.json"):
         load_recipe(str(tmp_path / "mine.json"))
 
 
