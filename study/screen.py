@@ -95,7 +95,9 @@ class Screen:
             (f" · {statuses.count('failed')} failed", "red") if "failed" in statuses else "",
             f" · {len(running)} running · {self._epochs} epochs · {_clock(elapsed)} elapsed{self._left(elapsed)}",
         )
-        rows: list[RenderableType] = [counts, ProgressBar(total=self._trainings, completed=len(self._ends), width=60)]
+        bar = Table.grid()
+        bar.add_row(ProgressBar(total=self._trainings, completed=len(self._ends), width=60))
+        rows: list[RenderableType] = [counts, bar]
         best = max(
             (event for event in self._last.values() if event["val_accuracy"] is not None),
             key=lambda event: event["val_accuracy"],
