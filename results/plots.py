@@ -136,7 +136,7 @@ def parallel_coordinates(run: Run) -> go.Figure:
     leaders = math.ceil(len(ranked) / 10)
     for numbers, width, colour, opacity, name in (
         (ranked.index[leaders:], 1.0, LIGHT.crowd, 1.0, f"{len(ranked) - leaders} others"),
-        (ranked.index[1:leaders], 1.6, LIGHT.winner, 0.4, f"the best tenth, {leaders}"),
+        (ranked.index[1:leaders], 1.6, LIGHT.winner, 0.4, f"{leaders - 1} more of the best tenth"),
         (ranked.index[:1], 3.0, LIGHT.winner, 1.0, f"the best, trial {ranked.index[0]}"),
     ):
         if len(numbers):
@@ -317,7 +317,7 @@ def confusion_matrix(run: Run, role: str = "winner") -> go.Figure:
     counts = pd.crosstab(predictions["label"], predictions[role])
     counts = counts.reindex(index=range(len(names)), columns=range(len(names)), fill_value=0)
     share = 100 * counts.div(counts.sum(axis=1), axis=0).fillna(0).to_numpy()
-    written = np.where(share >= 0.5, np.char.mod("%.0f", share), "")
+    written = np.where(share.round() > 0, np.char.mod("%.0f", share), "")
     note = f"Of each row's test images, the percentage that the {role.replace('_', ' ')} put in each column's class."
     figure = _figure(run, "Confusion matrix", note, height=520, head=100, left=100)
     diagonal = np.eye(len(names), dtype=bool)

@@ -172,7 +172,8 @@ def _verdict(run: Run) -> _Verdict:
         )
     ranked = analysis.leaderboard(run.trials)
     if ranked.empty:
-        return _Verdict("none", "No verdict yet.", _state(run))
+        headline = "Not evaluated yet." if _baseline_run(run) else "No verdict yet."
+        return _Verdict("none", headline, _state(run))
     best = ranked.iloc[0]
     return _Verdict(
         "none",

@@ -271,6 +271,16 @@ def test_a_baseline_run_is_set_beside_the_publication(opened: Reader, tmp_path: 
     assert "--seeds 3" in page.locator("pre").inner_text()
 
 
+def test_a_baseline_run_that_goes_on_shows_its_losses_so_far(opened: Reader, tmp_path: Path) -> None:
+    path = reported_run.baseline(tmp_path / "seeds").path
+    for name in ("metrics.json", "predictions.csv"):
+        (path / "final" / name).unlink()
+    page = opened(results.load_run(variant(results.load_run(path), tmp_path / "going", status="running", ended=None)))
+    assert page.locator(".verdict").inner_text() == "Not evaluated yet."
+    assert page.locator(".plot").count() == 1
+    assert "no predictions" in page.locator("#test .missing").inner_text()
+
+
 def test_nothing_in_a_run_directory_can_become_markup_or_script(run: Run, opened: Reader, tmp_path: Path) -> None:
     path = variant(
         run, tmp_path / "evil", name=EVIL, command=[EVIL], reason=EVIL, space=EVIL, created=EVIL, git=None,
