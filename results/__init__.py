@@ -3,10 +3,39 @@
     run = results.load("runs/my-study")
     results.leaderboard(run.trials)
 
-Importing it loads neither torch nor ray.
+Importing it loads neither torch nor ray; Optuna, SciPy and plotly come with what needs them. Pictures are in
+`results.plots`, the page in `results.report`.
 """
 
-from results.analysis import best, epochs_saved, leaderboard
+from results.analysis import (
+    best,
+    compare,
+    confusion,
+    effects,
+    epochs_saved,
+    importance,
+    incumbent,
+    leaderboard,
+    per_class,
+    rank_correlation,
+)
 from results.tables import Run, RunError, load, load_run, load_runs, write_tables
 
-__all__ = ["Run", "RunError", "best", "epochs_saved", "leaderboard", "load", "load_run", "load_runs", "write_tables"]
+__all__ = [
+    "Run",
+    "RunError",
+    "best",
+    "compare",
+    "confusion",
+    "effects",
+    "epochs_saved",
+    "importance",
+    "incumbent",
+    "leaderboard",
+    "load",
+    "load_run",
+    "load_runs",
+    "per_class",
+    "rank_correlation",
+    "write_tables",
+]
