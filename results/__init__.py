@@ -19,14 +19,18 @@ from results.analysis import (
     per_class,
     rank_correlation,
 )
+from results.doctor import Finding, diagnose
+from results.proposal import next_space
 from results.tables import Run, RunError, load, load_run, load_runs, write_tables
 
 __all__ = [
+    "Finding",
     "Run",
     "RunError",
     "best",
     "compare",
     "confusion",
+    "diagnose",
     "effects",
     "epochs_saved",
     "importance",
@@ -35,6 +39,7 @@ __all__ = [
     "load",
     "load_run",
     "load_runs",
+    "next_space",
     "per_class",
     "rank_correlation",
     "write_tables",

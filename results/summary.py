@@ -4,19 +4,21 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from results.analysis import best, epochs_saved, leaderboard
+from results.doctor import diagnose
 from results.tables import Run
 
 SHOWN = 10
 
 
 def show(run: Run, console: Console) -> None:
-    """Ranking, the winner's recipe beside the baseline's, the verdict, and where the files are."""
+    """Ranking, the winner's recipe beside the baseline's, the verdict, the doctor's findings, where the files are."""
     if run.synthetic:
         console.print("Synthetic images: no number here says anything about CIFAR-10.", style="bold yellow")
     for line in run.dropped:
-        console.print(f"Left out: {line}", style="yellow", soft_wrap=True)
+        console.print(f"Left out: {line}", style="yellow", soft_wrap=True, markup=False)
     if len(run.trials):
         _ranking(run, console)
     ranked = leaderboard(run.trials)
@@ -26,7 +28,8 @@ def show(run: Run, console: Console) -> None:
         _final(run.final, console)
     else:
         console.print(f"\nNo final yet: the study is {run.study['status']}.")
-    console.print(f"\nFiles: {run.path}", soft_wrap=True, highlight=False)
+    _findings(run, console)
+    console.print(f"\nFiles: {run.path}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _ranking(run: Run, console: Console) -> None:
@@ -41,7 +44,8 @@ def _ranking(run: Run, console: Console) -> None:
     for rank, (number, row) in enumerate(ranked.head(SHOWN).iterrows(), 1):
         status = row["status"] if row["status"] == "completed" else f"{row['status']} ({row['stop_reason']})"
         recipe = "baseline" if number == 0 else words(run.config(int(number)))  # type: ignore[call-overload]
-        table.add_row(str(rank), str(number), f"{row['val_accuracy']:.2%}", str(row["epochs"]), status, recipe)
+        accuracy = f"{row['val_accuracy']:.2%}"
+        table.add_row(str(rank), str(number), accuracy, str(row["epochs"]), Text(status), Text(recipe))
     console.print(table)
 
 
@@ -51,7 +55,7 @@ def _difference(run: Run, number: int, console: Console) -> None:
         table.add_column(heading)
     for name, value in run.recipe(number).items():
         if name not in ("seed", "epochs") and value != run.base[name]:
-            table.add_row(name, word(run.base[name]), word(value))
+            table.add_row(name, Text(word(run.base[name])), Text(word(value)))
     console.print()
     if table.row_count:
         console.print(table)
@@ -75,7 +79,17 @@ def _final(final: Any, console: Console) -> None:
     console.print(table)
     if "sentence" in final:
         style = {"better": "bold green", "worse": "bold red"}.get(final["verdict"], "bold yellow")
-        console.print(f"\n{final['sentence']}", style=style, highlight=False)
+        console.print(f"\n{final['sentence']}", style=style, highlight=False, markup=False)
+
+
+def _findings(run: Run, console: Console) -> None:
+    findings = diagnose(run)
+    if not findings:
+        return
+    console.print("\nFindings", style="bold")
+    for finding in findings:
+        text = Text.assemble("- ", (finding.name, "bold"), f" ({finding.severity}): {finding.evidence} ")
+        console.print(text.append(finding.suggestion, "italic"))
 
 
 def words(config: dict[str, Any]) -> str:
