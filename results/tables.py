@@ -140,14 +140,14 @@ def load_run(path: str | Path = "latest") -> Run:
     record = path / "epochs.jsonl"
     if not record.exists() and study["kind"] == "search" and study["status"] == "finished":
         raise RunError(f"{record} is missing: the study has finished, but the record of its trials is gone")
-    trials, epochs = _search_tables(_lines(record, dropped.append), study["knobs"], dropped.append)
+    trials, epochs = _search_tables(_lines(record, _OF_TRIAL, dropped.append), study["knobs"], dropped.append)
     return Run(
         path=path,
         study=study,
         trials=trials,
         epochs=epochs,
         final=_read_metrics(path / "final" / "metrics.json", dropped.append),
-        final_epochs=_final_epochs(_lines(path / "final" / "epochs.jsonl", dropped.append)),
+        final_epochs=_final_epochs(_lines(path / "final" / "epochs.jsonl", _OF_FINAL, dropped.append)),
         predictions=_read_predictions(path / "final" / "predictions.csv", dropped.append),
         dropped=tuple(dropped),
     )
@@ -252,12 +252,24 @@ def _read_study(path: Path) -> dict[str, Any]:
     return study
 
 
-def _lines(record: Path, drop: Callable[[str], None]) -> Iterator[tuple[str, dict[str, Any]]]:
+# What says of which training an event is, and the other keys of each event.
+_OF_TRIAL = {"number": int}
+_OF_FINAL = {"role": str, "seed": int}
+_EVENT_KEYS = {
+    "trial": {"config", "seed", "time"},
+    "epoch": {"training_iteration", "train_loss", "val_loss", "val_accuracy", "seconds", "time_total_s", "time"},
+    "retry": {"reason", "time"},
+    "end": {"status", "stop_reason", "time"},
+}
+
+
+def _lines(
+    record: Path, identity: Mapping[str, type], drop: Callable[[str], None]
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each whole event of an append-only record with the name of its line; nothing if the record is not there yet."""
     if not record.exists():
         return
-    content = record.read_bytes()
-    lines = content.split(b"\n")
+    lines = record.read_bytes().split(b"\n")
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -267,31 +279,21 @@ def _lines(record: Path, drop: Callable[[str], None]) -> Iterator[tuple[str, dic
         except ValueError:
             drop(f"{where}, the last, is half-written" if number == len(lines) else f"{where} is damaged")
             continue
-        missing = _missing_keys(event)
-        if missing is None:
+        fault = _fault(event, identity)
+        if fault is None:
             yield where, event
         else:
-            drop(f"{where} {missing}")
+            drop(f"{where} {fault}")
 
 
-_EVENT_KEYS = {
-    "trial": {"config", "seed", "time"},
-    "epoch": {"training_iteration", "train_loss", "val_loss", "val_accuracy", "seconds", "time_total_s", "time"},
-    "retry": {"reason", "time"},
-    "end": {"status", "stop_reason", "time"},
-}
-
-
-def _missing_keys(event: Any) -> str | None:
+def _fault(event: Any, identity: Mapping[str, type]) -> str | None:
     """What keeps `event` from being an event of the record, in words."""
     if not isinstance(event, dict) or event.get("event") not in _EVENT_KEYS:
         return "is no event of a study"
+    if any(not isinstance(event.get(name), kind) for name, kind in identity.items()):
+        return f"is damaged: its {event['event']} event does not say of which training"
     missing = _EVENT_KEYS[event["event"]] - event.keys()
-    if missing:
-        return f"is damaged: its {event['event']} event lacks {', '.join(sorted(missing))}"
-    if "number" not in event and not {"role", "seed"} <= event.keys():
-        return f"is damaged: its {event['event']} event does not say of which trial"
-    return None
+    return f"is damaged: its {event['event']} event lacks {', '.join(sorted(missing))}" if missing else None
 
 
 _EPOCH_DTYPES = {
@@ -313,7 +315,7 @@ def _search_tables(
     rows: list[dict[str, Any]] = []
     for where, event in lines:
         number = event["number"]
-        if event["event"] == "trial":
+        if event["event"] == "trial" and "trial_id" in event:
             starts[number] = event
         elif number not in starts:
             drop(f"{where} is of trial {number}, whose first line is damaged or missing")
@@ -333,11 +335,7 @@ def _final_epochs(lines: Iterable[tuple[str, dict[str, Any]]]) -> pd.DataFrame:
 def _epochs_table(rows: list[dict[str, Any]], of_training: dict[str, str]) -> pd.DataFrame:
     """One row per training x epoch; of an epoch that was trained again after a crash, the last."""
     dtypes = {**of_training, **_EPOCH_DTYPES}
-    key = (
-        [next(iter(of_training)), "training_iteration"]
-        if "number" in of_training
-        else [*of_training, "training_iteration"]
-    )
+    key = [name for name in of_training if name != "trial_id"] + ["training_iteration"]
     table = pd.DataFrame(rows, columns=list(dtypes)).astype(dtypes)
     return table.drop_duplicates(key, keep="last").sort_values(key, ignore_index=True)
 
