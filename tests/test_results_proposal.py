@@ -1,0 +1,87 @@
+"""The proposed next space: a file that --space accepts, with the ranges that should move moved."""
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from made_run import MadeTrial, made_run
+from optuna.distributions import FloatDistribution
+from test_results_doctor import KNOBS, failing, sound
+
+import results
+import search_spaces
+
+CONDITIONAL = """
+def space(trial):
+    fields = {"optimizer": trial.suggest_categorical("optimizer", ["sgd", "adam"])}
+    if fields["optimizer"] == "sgd":
+        return fields | {"lr": trial.suggest_float("lr", 1e-2, 1e-1, log=True)}
+    return fields | {"lr": trial.suggest_float("lr", 1e-3, 1e-2, log=True)}
+"""
+PLAIN = """
+def space(trial):
+    return {
+        "lr": trial.suggest_float("lr", 1e-3, 1e-1, log=True),
+        "batch_size": trial.suggest_categorical("batch_size", [32, 64, 128]),
+    }
+"""
+
+
+def propose(folder: Path, trials: list[MadeTrial], space: str = PLAIN, knobs: Any = KNOBS) -> search_spaces.Space:
+    (folder / "mine.py").write_text(space)
+    run = made_run(folder / "made", trials, knobs, space=f"{folder / 'mine.py'}:space")
+    (folder / "next.py").write_text(results.next_space(run))
+    return search_spaces.load(f"{folder / 'next.py'}:space")
+
+
+def test_an_edge_is_moved_outwards_and_all_else_stays(tmp_path: Path) -> None:
+    knobs = search_spaces.knobs(propose(tmp_path, sound(1.0)))
+    assert knobs == {**KNOBS, "lr": FloatDistribution(1e-3, 0.464, log=True)}
+
+
+def test_a_range_that_fails_is_left_out(tmp_path: Path) -> None:
+    knobs = search_spaces.knobs(propose(tmp_path, failing(sound(), [35, 36, 37, 38, 39])))
+    assert knobs["lr"] == FloatDistribution(1e-3, 0.0588, log=True)
+
+
+def test_a_choice_that_fails_is_left_out(tmp_path: Path) -> None:
+    numbers = [number for number, trial in enumerate(sound()) if trial.config["batch_size"] == 128]
+    knobs = search_spaces.knobs(propose(tmp_path, failing(sound(), numbers)))
+    assert knobs["batch_size"] == optuna.distributions.CategoricalDistribution([32, 64])
+
+
+def test_a_study_that_asks_for_nothing_gets_its_space_again(tmp_path: Path) -> None:
+    assert search_spaces.knobs(propose(tmp_path, sound())) == KNOBS
+
+
+def test_only_the_branch_at_the_edge_is_widened(tmp_path: Path) -> None:
+    space = propose(tmp_path, sound(1.0), CONDITIONAL, {"lr": KNOBS["lr"]})
+    for optimizer, high in (("sgd", 0.464), ("adam", 1e-2)):
+        trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(0)).ask()
+        search_spaces.draw(space, trial, {"optimizer": optimizer})
+        assert trial.distributions["lr"].high == high
+
+
+@pytest.mark.parametrize("name", sorted(search_spaces.SPACES))
+def test_every_space_of_ours_can_be_proposed_from(tmp_path: Path, name: str) -> None:
+    knobs = search_spaces.knobs(search_spaces.SPACES[name])
+    drawn = search_spaces.draws(search_spaces.SPACES[name], 40)
+    trials = [MadeTrial(fields, [0.5 + 0.2 * fields.get("lr", 0)] * 9) for fields, _ in drawn]
+    run = made_run(tmp_path / "made", trials, knobs, space=name)
+    (tmp_path / "next.py").write_text(results.next_space(run))
+    assert set(search_spaces.knobs(search_spaces.load(f"{tmp_path / 'next.py'}:space"))) == set(knobs)
+
+
+def test_nothing_that_a_run_holds_becomes_code(tmp_path: Path) -> None:
+    evil = '"""\nraise SystemExit\n"""\u2028raise SystemExit\r\x0craise SystemExit #'
+    trials = [MadeTrial({evil: trial.config["lr"]}, trial.accuracies, trial.status) for trial in sound(1.0)]
+    run = made_run(tmp_path / "made", trials, {evil: KNOBS["lr"]}, space="sgd", name=evil)
+    names: dict[str, Any] = {}
+    exec(results.next_space(run), names)
+    assert names["MOVED"] == {evil: ((1e-3, 0.1), (1e-3, 0.464))}
+
+
+def test_a_run_without_a_space_has_no_next_one(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="searched no space"):
+        results.next_space(made_run(tmp_path / "made", [], {}, space=None, status="running"))
