@@ -9,10 +9,14 @@ further than 0.15 from the published one is stopped there. Every epoch of every 
 benchmarks/baseline_candidates.csv; several processes may work on one storage.
 """
 
+import argparse
+from pathlib import Path
+
 import optuna
 import pandas as pd
 import torch
 
+from study import data
 from study.data import Split
 from study.recipe import BASELINE, Recipe
 from study.training import Diverged, Training
@@ -82,16 +86,29 @@ def table(study: optuna.Study) -> pd.DataFrame:
     )
 
 
-def identify(train: Split, trials: int, storage: str, seed: int) -> pd.DataFrame:
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Which network and batch size did the publication train?")
+    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--storage", default="sqlite:///baseline.db", help="Optuna storage, shared by processes")
+    parser.add_argument("--data-dir", type=Path, default=Path("data"))
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/baseline_candidates.csv"))
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
+    data.prepare(arguments.data_dir, "cifar10", print)
+    train = data.load_training(arguments.data_dir, "cifar10")
     study = optuna.create_study(
-        storage=storage,
+        storage=arguments.storage,
         study_name="baseline",
         load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True, n_startup_trials=12),
+        sampler=optuna.samplers.TPESampler(seed=arguments.seed, constant_liar=True, n_startup_trials=12),
     )
     if not study.trials:
         for params in FIRST:
             study.enqueue_trial(params)
-    study.optimize(lambda trial: objective(trial, train), n_trials=trials)
-    return table(study)
+    study.optimize(lambda trial: objective(trial, train), n_trials=arguments.trials)
+    table(study).to_csv(arguments.output, index=False, float_format="%.4f")
+
+
+if __name__ == "__main__":
+    main()

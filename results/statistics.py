@@ -176,4 +176,4 @@ def _sentence(
     if seeds > 1:
         return f"{opening}: {numbers}, over {seeds} seeds each)."
     p_value = f"p = {first.p_value:.2g}" if first.p_value >= 1e-12 else "p < 1e-12"
-    return f"{opening}: {numbers}; McNemar {p_value}). One seed each: another seed moves accuracy by some 0.3 points."
+    return f"{opening}: {numbers}; McNemar {p_value}). One seed each: other seeds would give other models."

@@ -16,13 +16,11 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from study.flags import Parser, number, run_name, whole
+from study.flags import Parser, add_machine_and_files, whole
 
 if TYPE_CHECKING:
     from results import Run
     from study.data import Dataset
-
-PUBLISHED_LOSS = {10: 1.073, 30: 0.528}  # mean training loss of the publication after these epochs
 
 
 @dataclass(frozen=True)
@@ -45,20 +43,11 @@ class Arguments:
 
 def flags() -> Parser:
     parser = Parser(prog="study.baseline", description="Train a recipe on all training images, over several seeds.")
-    parser.add_argument("--recipe", default="baseline", metavar="NAME|FILE", help="baseline, tutorial, or a JSON file")
+    parser.add_argument("--recipe", default="baseline", metavar="NAME|FILE", help="of study.recipe, or a JSON file")
     parser.add_argument("--seeds", type=whole(1), default=3, metavar="N", help="trainings")
     parser.add_argument("--epochs", type=whole(1), metavar="N", help="in place of the recipe's own")
-    parser.add_argument("--gpus-per-trial", type=number, metavar="X", help="0.25 where GPUs exist, else 0")
-    parser.add_argument("--cpus-per-trial", type=number, metavar="X", help="1, or less where trainings share GPUs")
-    parser.add_argument("--max-concurrent", type=whole(1), metavar="N", help="at once; as many as fit if not given")
     parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="the seeds derive from it")
-    parser.add_argument("--name", type=run_name, help="of the run; date and recipe if not given")
-    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept")
-    parser.add_argument(
-        "--data-dir", type=Path, default=Path("data"), metavar="DIR", help="where CIFAR-10 is or will be"
-    )
-    parser.add_argument("--dataset", choices=["cifar10", "synthetic"], default="cifar10", help="synthetic: a stand-in")
-    parser.add_argument("--json", action="store_true", help="the result as JSON on standard output")
+    add_machine_and_files(parser)
     return parser
 
 
@@ -139,7 +128,7 @@ def against_publication(run: "Run") -> list[dict[str, Any]]:
         Objects of quantity, published, mean, lowest, highest, difference (mean - published), inside (whether the
         published number lies within the seeds' range) and values (one per seed).
     """
-    from study.final import PUBLISHED_ACCURACY
+    from study.final import PUBLISHED_ACCURACY, PUBLISHED_LOSS
 
     epochs = run.final_epochs
     found: list[tuple[str, float, list[float]]] = []

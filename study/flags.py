@@ -4,6 +4,7 @@ import argparse
 import math
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 
@@ -62,3 +63,18 @@ def run_name(text: str) -> str:
             f"{text!r} is refused; allowed: up to 100 letters, digits, '.', '_', '+' and '-', a letter or digit first"
         )
     return text
+
+
+def add_machine_and_files(parser: argparse.ArgumentParser) -> None:
+    """The flags that every command line that trains has."""
+    machine = parser.add_argument_group("machine")
+    machine.add_argument("--gpus-per-trial", type=number, metavar="X", help="0.25 where GPUs exist, else 0")
+    machine.add_argument("--cpus-per-trial", type=number, metavar="X", help="1, or less where trials share GPUs")
+    machine.add_argument("--max-concurrent", type=whole(1), metavar="N", help="at once; as many as fit if not given")
+    files = parser.add_argument_group("files and words")
+    files.add_argument("--name", type=run_name, help="of the run; made from the date if not given")
+    files.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept")
+    files.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR", help="where CIFAR-10 is kept")
+    datasets = ["cifar10", "synthetic"]
+    files.add_argument("--dataset", choices=datasets, default="cifar10", help="synthetic: a stand-in, to try the suite")
+    files.add_argument("--json", action="store_true", help="the result as JSON on standard output, words on the other")

@@ -12,6 +12,7 @@ from typing import Any
 from search_spaces import SpaceError
 from study import data, final, resources
 from study.data import DataError, Dataset, Split
+from study.models import WeightsError
 from study.recipe import RecipeError
 from study.record import StudyFile, now, surroundings
 from study.resources import ResourceError, Slots
@@ -37,9 +38,12 @@ def refusing(program: str) -> Iterator[None]:
     """Inside, a mistake that the user can mend ends in its own words and exit code 2."""
     try:
         yield
-    except (UsageError, SpaceError, DataError, RecipeError, ResourceError) as error:
+    except (UsageError, SpaceError, DataError, RecipeError, ResourceError, WeightsError) as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"{program}: stopped by SIGINT", file=sys.stderr)
+        sys.exit(130)
 
 
 def open_run(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from study.flags import Parser, duration, number, run_name, whole
+from study.flags import Parser, add_machine_and_files, duration, whole
 
 if TYPE_CHECKING:
     from study.data import Dataset
@@ -69,25 +69,8 @@ def flags() -> Parser:
     final = parser.add_argument_group("final")
     final.add_argument("--final-epochs", type=whole(1), default=30, metavar="N", help="epochs of winner and baseline")
     final.add_argument("--final-seeds", type=whole(1), default=1, metavar="N", help="trainings of each of the two")
-    machine = parser.add_argument_group("machine")
-    machine.add_argument("--gpus-per-trial", type=number, metavar="X", help="0.25 where GPUs exist, else 0")
-    machine.add_argument("--cpus-per-trial", type=number, metavar="X", help="1, or less where trials share GPUs")
-    machine.add_argument(
-        "--max-concurrent", type=whole(1), metavar="N", help="trials at once; as many as fit if not given"
-    )
-    files = parser.add_argument_group("files and words")
-    files.add_argument("--name", type=run_name, help="of the run; date, space and samples if not given")
-    files.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept")
-    files.add_argument(
-        "--data-dir", type=Path, default=Path("data"), metavar="DIR", help="where CIFAR-10 is or will be"
-    )
-    files.add_argument(
-        "--dataset", choices=["cifar10", "synthetic"], default="cifar10", help="synthetic: a stand-in to try"
-    )
-    files.add_argument("--quiet", action="store_true", help="only the verdict")
-    files.add_argument(
-        "--json", action="store_true", help="the result as JSON on standard output, words on standard error"
-    )
+    add_machine_and_files(parser)
+    parser.add_argument("--quiet", action="store_true", help="only the verdict")
     return parser
 
 

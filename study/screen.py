@@ -33,13 +33,6 @@ class Screen:
         self._last: dict[int, Event] = {}
         self._ends: dict[int, Event] = {}
         self._epochs = 0
-        self._epochs_before = 0  # of an earlier process: they took none of this one's time
-
-    def resume(self, events: list[Event]) -> None:
-        """Takes in what an earlier process recorded, without a word."""
-        for event in events:
-            self._take(event)
-        self._epochs_before = self._epochs
 
     def __call__(self, event: Event) -> None:
         self._take(event)
@@ -123,12 +116,11 @@ class Screen:
     def _left(self, elapsed: float) -> str:
         """An estimate once something has ended: the trainings to come will use as many epochs as those that ended."""
         ended = [number for number in self._ends if number in self._last]
-        here = self._epochs - self._epochs_before
-        if not ended or not here:
+        if not ended:
             return ""
         mean = sum(self._last[number]["training_iteration"] for number in ended) / len(ended)
         expected = max(self._epochs, mean * self._trainings)
-        return f" · about {_clock(elapsed * (expected - self._epochs) / here)} left"
+        return f" · about {_clock(elapsed * (expected - self._epochs) / self._epochs)} left"
 
 
 def _score(event: Event) -> str:

@@ -38,32 +38,15 @@ def search(
     Raises:
         StudyFailed: Ray failed, or no trial can be ranked.
     """
-    with Record(run_dir / "epochs.jsonl", [screen]) as record:
-        _run(question, settings, training, slots, interruption, screen, run_dir, record)
-    run = results.load_run(run_dir)
-    results.write_tables(run)
-    if interruption.signal_number is None:
-        _keep_best(run)
+    with Record(run_dir / "epochs.jsonl", [screen]) as record, screen.live():
+        study, unfinished = rebuild(run_dir / "optuna.db", question, record.events)
+        recorder = Recorder(record, settings.max_epochs)
+        scheduler = RecordedASHA(settings.max_epochs, settings.grace_period, settings.reduction_factor)
 
+        def record_suggestion(suggestion: Suggestion) -> None:
+            named = {"number": suggestion.number, "trial_id": f"trial_{suggestion.number:05d}"}
+            record.append({"event": "trial", **named, "config": suggestion.config, "seed": suggestion.recipe.seed})
 
-def _run(
-    question: Question,
-    settings: Settings,
-    training: Split,
-    slots: Slots,
-    interruption: Interruption,
-    screen: Screen,
-    run_dir: Path,
-    record: Record,
-) -> None:
-    def record_suggestion(suggestion: Suggestion) -> None:
-        named = {"number": suggestion.number, "trial_id": f"trial_{suggestion.number:05d}"}
-        record.append({"event": "trial", **named, "config": suggestion.config, "seed": suggestion.recipe.seed})
-
-    study, unfinished = rebuild(run_dir / "optuna.db", question, record.events)
-    recorder = Recorder(record, settings.max_epochs)
-    scheduler = RecordedASHA(settings.max_epochs, settings.grace_period, settings.reduction_factor)
-    with screen.live():
         run_trials(
             OptunaSearcher(study, question, settings.samples, unfinished, record_suggestion),
             scheduler,
@@ -75,11 +58,16 @@ def _run(
             folder=run_dir,
             checkpoint_epochs=scheduler.rungs,
         )
-    if interruption.reason == "time budget":
-        for number in recorder.unfinished():
-            recorder.end(number, "stopped", "time budget")
-            tell(study, number, "stopped", None)
+        if interruption.reason == "time budget":
+            for number in recorder.unfinished():
+                recorder.end(number, "stopped", "time budget")
+                tell(study, number, "stopped", None)
+                (run_dir / "checkpoints" / f"{number}.pt").unlink(missing_ok=True)
     interruption.lift_deadline()
+    run = results.load_run(run_dir)
+    results.write_tables(run)
+    if interruption.signal_number is None:
+        _keep_best(run)
 
 
 def _keep_best(run: results.Run) -> None:

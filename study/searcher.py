@@ -16,6 +16,7 @@ from ray.tune.search import Searcher
 
 from search_spaces import Space, SpaceError
 from study.asha import EPOCH, METRIC
+from study.models import require_weights
 from study.recipe import Recipe, RecipeError
 from study.record import Event, OfThisProcess
 
@@ -66,12 +67,14 @@ class Question:
         Raises:
             SpaceError: the space raises, draws a field that no Recipe has, a value that it refuses, or a knob that
                 never means anything.
+            WeightsError: a drawn recipe is pretrained, and its weights cannot be had.
         """
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         idle: set[str] | None = None
         for _ in range(CHECKED_DRAWS):
             trial = study.ask()
             recipe = self.recipe(0, self.draw(trial))
+            require_weights(recipe)
             now = {name: why for name, why in recipe.meaningless().items() if name in trial.params}
             idle = set(now) if idle is None else idle & set(now)
             reasons = now

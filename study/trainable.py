@@ -3,7 +3,6 @@
 Ray is met here and in search.py; the training loop knows nothing of it.
 """
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from ray import tune
 from study.asha import EPOCH, METRIC
 from study.data import Split
 from study.recipe import Recipe
+from study.record import whole
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
@@ -26,6 +26,7 @@ def train(
     checkpoint_epochs: tuple[int, ...],
     weights: str | None,
     threads: int,
+    gpu: bool,
 ) -> None:
     """Trains `config["recipe"]` from its newest checkpoint, or from the start, and reports each Epoch to Ray Tune.
 
@@ -35,6 +36,7 @@ def train(
         validation: the same, or None to train without looking.
         checkpoints: folder of `<number>.pt`; written after each of `checkpoint_epochs` and every 30 s of training.
         threads: of torch, in this process.
+        gpu: whether the training has a share of one; without, it stays on the CPU also where a GPU is.
         weights: folder that gets the finished network as `<number>.pt`, a state_dict; None to keep none.
     """
     import torch
@@ -58,7 +60,7 @@ def train(
         Recipe(**config["recipe"]),
         train,
         validation,
-        device="cuda" if torch.cuda.is_available() else "cpu",
+        device="cuda" if gpu and torch.cuda.is_available() else "cpu",
         after_step=save_when_due,
     )
     if checkpoint.exists():
@@ -87,13 +89,5 @@ def write_tensors(path: Path, content: Any) -> None:
     """torch.save, whole or not at all, loadable with weights_only."""
     import torch
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    with whole(path) as file:
+        torch.save(content, file)

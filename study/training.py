@@ -74,7 +74,8 @@ class Training:
         after_step: called after every step, with the Training in a state that can be saved.
 
     Raises:
-        Diverged: from the iteration, at the first step whose loss is not finite.
+        Diverged: from the iteration, at the first step whose loss is not finite, or after an epoch whose validation
+            loss is not.
     """
 
     def __init__(
@@ -153,6 +154,8 @@ class Training:
         sizes[-1] = len(self._labels) - size * (self.steps - 1)
         train_loss = float(self._losses @ sizes) / len(self._labels)
         val_loss, val_accuracy = self._validate()
+        if val_loss is not None and not math.isfinite(val_loss):
+            raise Diverged(number, self.steps, val_loss)
         seconds = before + time.perf_counter() - started
         self.epoch, self.step, self._seconds = number + 1, 0, 0.0
         return Epoch(number, train_loss, val_loss, val_accuracy, seconds)

@@ -174,7 +174,9 @@ def start_ray() -> list[dict[str, Any]]:
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new output prints a banner at verbose=0 as well
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")  # the record has each one, in a line
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     if not ray.is_initialized():
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True)
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
@@ -204,7 +206,8 @@ def run_trials(
     Raises:
         StudyFailed: Ray or the record failed; what was recorded before is whole.
     """
-    checkpoints = folder / "checkpoints"
+    # Absolute, as Ray runs each training in a directory of its own.
+    checkpoints = folder.resolve() / "checkpoints"
     checkpoints.mkdir(parents=True, exist_ok=True)
     train = tune.with_parameters(
         trainable.train,
@@ -212,8 +215,9 @@ def run_trials(
         validation=arrays.validation,
         checkpoints=str(checkpoints),
         checkpoint_epochs=tuple(checkpoint_epochs),
-        weights=None if weights is None else str(weights),
+        weights=None if weights is None else str(weights.resolve()),
         threads=max(1, int(slots.cpus)),
+        gpu=slots.gpus > 0,
     )
     tuner = tune.Tuner(
         tune.with_resources(train, {"cpu": slots.cpus, "gpu": slots.gpus}),
@@ -253,7 +257,8 @@ class _Cleaner(tune.Callback):
 
 
 def _reason(trial: Any) -> str:
-    return _last_line(str(trial.get_error() or "its worker died"))
+    """The last line of what Ray wrote down of the trial's error."""
+    return _last_line(Path(trial.error_file).read_text())
 
 
 def _last_line(text: str) -> str:

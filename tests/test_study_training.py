@@ -117,6 +117,16 @@ def test_a_loss_that_is_not_finite_ends_the_training_at_once_with_epoch_and_step
     assert training.step == 4  # not a step further
 
 
+def test_a_validation_loss_that_is_not_finite_is_a_divergence_too(train: Split, validation: Split) -> None:
+    def poison_after_the_last_step(training: Training) -> None:
+        if training.step == training.steps:
+            next(training.model.parameters()).data.fill_(math.nan)
+
+    training = Training(SMALL, train, validation, after_step=poison_after_the_last_step)
+    with pytest.raises(Diverged, match="epoch 1, step 10"):
+        next(iter(training))
+
+
 def test_it_learns(synthetic: Split) -> None:
     recipe = Recipe(channels="8-16", hidden="32", lr=0.02, momentum=0.9, batch_size=32, epochs=3, schedule="cosine")
     *_, last = Training(
