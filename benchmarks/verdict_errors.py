@@ -3,8 +3,8 @@
     python -m benchmarks.verdict_errors --studies 1000
 
 Each study has 10,000 test images of unequal difficulty, the same for both recipes, and seeds that move a recipe's
-accuracy by --deviation points (standard deviation; 0.3 unless told). A model gets an image right where its skill exceeds the image's difficulty
-plus a chance of its own, half of the variance each, so that two models agree on most images.
+accuracy by --deviation points (standard deviation; 0.3 unless told). A model gets an image right where its skill
+exceeds the image's difficulty plus a chance of its own, half of the variance each, so that two models agree on most.
 """
 
 import argparse
