@@ -158,7 +158,7 @@ def _show(rows: list[dict[str, Any]], run: "Run", console: Console) -> None:
     if run.synthetic:
         console.print("Synthetic images: no number here says anything about CIFAR-10.", style="bold yellow")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in ("", "published", "mean", "lowest", "highest", "difference", "inside the seeds' range"):
+    for heading in ("", "published", "mean", "lowest", "highest", "difference", "inside"):
         table.add_column(heading, justify="right" if heading else "left")
     for row in rows:
         form = "{:.2%}" if "accuracy" in row["quantity"] else "{:.3f}"

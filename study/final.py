@@ -26,6 +26,7 @@ from study.tuning import Arrays, Interruption, Listed, Recorder, StudyFailed, ru
 PUBLISHED_ACCURACY = 0.6465
 PUBLISHED_LOSS = {10: 1.073, 30: 0.528}
 MISTAKES = 24
+SYNTHETIC = " The images are synthetic: this says nothing about CIFAR-10."
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,7 @@ def conclude(
             },
             "verdict": said.verdict,
             "about": said.about,
-            "sentence": said.sentence,
+            "sentence": said.sentence + (SYNTHETIC if dataset == "synthetic" else ""),
         }
     write_json(folder / "metrics.json", metrics)
     _keep_weights(done, folder)

@@ -166,6 +166,7 @@ def test_json_goes_to_standard_output_alone(
     assert study(synthetic_dir, tmp_path, "json", "--space", f"{spaces}:small", "--samples", "1", "--json") == 0
     said = json.loads(capsys.readouterr().out)
     assert said["final"]["dataset"] == "synthetic"
+    assert "synthetic" in said["final"]["sentence"]
     assert said["best"]["trial"] == 0
 
 
