@@ -20,6 +20,16 @@ from results.analysis import (
     rank_correlation,
 )
 from results.doctor import Finding, diagnose
+from results.evidence import (
+    attribution,
+    audited,
+    budget,
+    control,
+    evidence,
+    finalists,
+    rung_correlation,
+    sentences,
+)
 from results.proposal import next_space
 from results.tables import Run, RunError, load, load_run, load_runs, write_tables
 
@@ -27,12 +37,18 @@ __all__ = [
     "Finding",
     "Run",
     "RunError",
+    "attribution",
+    "audited",
     "best",
+    "budget",
     "compare",
     "confusion",
+    "control",
     "diagnose",
     "effects",
     "epochs_saved",
+    "evidence",
+    "finalists",
     "importance",
     "incumbent",
     "leaderboard",
@@ -42,5 +58,7 @@ __all__ = [
     "next_space",
     "per_class",
     "rank_correlation",
+    "rung_correlation",
+    "sentences",
     "write_tables",
 ]

@@ -16,10 +16,10 @@ import pandas as pd
 
 from results.analysis import ENOUGH_TRIALS_A_KNOB, leaderboard, rank_correlation
 from results.ranges import leaders, moves
+from results.statistics import Z95
 from results.tables import Run
 
 Severity = Literal["serious", "notable", "minor"]
-Z95 = 1.96  # the two-sided 95% quantile of the normal distribution
 OVERFIT = 0.75  # of the validation loss: a training loss below this share of it
 MOST = 2 / 3  # of the leaders must show what is said of them
 PREDICTIVE = 0.5  # a rank correlation below it ranks the leaders hardly better than chance
@@ -60,7 +60,8 @@ def _winner_no_better(run: Run) -> Iterator[Finding]:
     ranked = leaderboard(run.trials)
     if len(ranked) > 1 and ranked.index[0] == 0:
         accuracy = ranked["val_accuracy"].iloc[0]
-        evidence = f"Trial 0, the baseline itself, has the best validation accuracy, {accuracy:.2%}."
+        start = "the baseline itself" if run.base == run.baseline else "the recipe that the study began with"
+        evidence = f"Trial 0, {start}, has the best validation accuracy, {accuracy:.2%}."
         yield Finding(name, "serious", evidence, "Search more `--samples`, or another `--space`.")
 
 

@@ -498,7 +498,7 @@ def _named_trials(run: Run) -> dict[int, tuple[str, str]]:
     named = {}
     for number in map(int, run.trials.index):
         if all(value == run.base.get(field) for field, value in run.config(number).items()):
-            named[number] = ("baseline", LIGHT.baseline)
+            named[number] = ("baseline" if run.base == run.baseline else "start", LIGHT.baseline)
     ranked = analysis.leaderboard(run.trials)
     if len(ranked):
         named[int(ranked.index[0])] = (f"trial {ranked.index[0]}", LIGHT.winner)

@@ -259,7 +259,7 @@ def _difference(run: Run) -> list[dict[str, Any]]:
         ranked = analysis.leaderboard(run.trials)
         if ranked.empty:
             return []
-        winner, baseline = run.recipe(int(ranked.index[0])), run.base
+        winner, baseline = run.recipe(int(ranked.index[0])), run.baseline
     return [
         {"field": name, "baseline": value, "winner": word(winner[name]), "differs": winner[name] != baseline[name]}
         for name, value in _compared(baseline).items()

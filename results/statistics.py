@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
 SIGNIFICANCE = 0.05
+Z95 = 1.96  # the two-sided 95% quantile of the normal distribution
 
 Correct = NDArray[np.bool_]
 

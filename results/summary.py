@@ -8,6 +8,7 @@ from rich.text import Text
 
 from results.analysis import best, epochs_saved, leaderboard
 from results.doctor import diagnose
+from results.evidence import sentences
 from results.tables import Run
 
 SHOWN = 10
@@ -28,6 +29,7 @@ def show(run: Run, console: Console) -> None:
         _final(run.final, console)
     else:
         console.print(f"\nNo final yet: the study is {run.study['status']}.")
+    _evidence(run, console)
     _findings(run, console)
     console.print(f"\nFiles: {run.path}", soft_wrap=True, highlight=False, markup=False)
 
@@ -38,12 +40,13 @@ def _ranking(run: Run, console: Console) -> None:
     said = ", ".join(f"{count} {status}" for status, count in counts.items())
     saved = epochs_saved(run.trials, run.study["max_epochs"])
     console.print(f"\n{len(run.trials)} trials: {said}. {run.trials['epochs'].sum()} epochs, {saved:.0%} saved.\n")
+    start = "baseline" if run.base == run.baseline else "the recipe that the study began with"
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for heading in ("rank", "trial", "val. accuracy", "epochs", "status", "recipe"):
         table.add_column(heading, justify="left" if heading in ("status", "recipe") else "right", overflow="fold")
     for rank, (number, row) in enumerate(ranked.head(SHOWN).iterrows(), 1):
         status = row["status"] if row["status"] == "completed" else f"{row['status']} ({row['stop_reason']})"
-        recipe = "baseline" if number == 0 else words(run.config(int(number)))  # type: ignore[call-overload]
+        recipe = start if number == 0 else words(run.config(int(number)))  # type: ignore[call-overload]
         accuracy = f"{row['val_accuracy']:.2%}"
         table.add_row(str(rank), str(number), accuracy, str(row["epochs"]), Text(status), Text(recipe))
     console.print(table)
@@ -54,8 +57,8 @@ def _difference(run: Run, number: int, console: Console) -> None:
     for heading in ("field", "baseline", f"winner (trial {number})"):
         table.add_column(heading)
     for name, value in run.recipe(number).items():
-        if name not in ("seed", "epochs") and value != run.base[name]:
-            table.add_row(name, Text(word(run.base[name])), Text(word(value)))
+        if name not in ("seed", "epochs") and value != run.baseline[name]:
+            table.add_row(name, Text(word(run.baseline[name])), Text(word(value)))
     console.print()
     if table.row_count:
         console.print(table)
@@ -80,6 +83,14 @@ def _final(final: Any, console: Console) -> None:
     if "sentence" in final:
         style = {"better": "bold green", "worse": "bold red"}.get(final["verdict"], "bold yellow")
         console.print(f"\n{final['sentence']}", style=style, highlight=False, markup=False)
+
+
+def _evidence(run: Run, console: Console) -> None:
+    said = sentences(run)
+    if said:
+        console.print("\nEvidence", style="bold")
+    for sentence in said:
+        console.print(f"- {sentence}", highlight=False, markup=False)
 
 
 def _findings(run: Run, console: Console) -> None:

@@ -50,6 +50,9 @@ class Run:
         predictions: final/predictions.csv, one row per test image, or None. RangeIndex. Columns `image`, `label`,
             `winner`, `baseline` (classes 0 to 9), `winner_confidence`, `baseline_confidence` (probability of the
             class predicted).
+        finalist_epochs, audit_epochs: one row per training x epoch of finalists/ and audit/. RangeIndex. Columns as in
+            `final_epochs`, with `trial`, the search's trial that it trains again, and with validation.
+        control, tuned_baseline: the run in control/ or tuned-baseline/, or None.
         dropped: what was damaged and left out, one line each.
     """
 
@@ -60,6 +63,10 @@ class Run:
     final: Mapping[str, Any] | None
     final_epochs: pd.DataFrame
     predictions: pd.DataFrame | None
+    finalist_epochs: pd.DataFrame
+    audit_epochs: pd.DataFrame
+    control: "Run | None"
+    tuned_baseline: "Run | None"
     dropped: tuple[str, ...]
 
     @property
@@ -70,6 +77,11 @@ class Run:
     def base(self) -> dict[str, Any]:
         """Every Recipe field: what a trial has where its config names nothing."""
         return dict(self.study["base"])
+
+    @property
+    def baseline(self) -> dict[str, Any]:
+        """Every field of the Recipe that the winner is compared with; `base`, unless the study began elsewhere."""
+        return dict(self.study.get("baseline", self.study["base"]))
 
     @property
     def knobs(self) -> dict[str, dict[str, Any]]:
@@ -147,8 +159,16 @@ def load_run(path: str | Path = "latest") -> Run:
         trials=trials,
         epochs=epochs,
         final=_read_metrics(path / "final" / "metrics.json", dropped.append),
-        final_epochs=_final_epochs(_lines(path / "final" / "epochs.jsonl", _OF_FINAL, dropped.append)),
+        final_epochs=_listed_epochs(_lines(path / "final" / "epochs.jsonl", _OF_FINAL, dropped.append), _OF_FINAL),
         predictions=_read_predictions(path / "final" / "predictions.csv", dropped.append),
+        finalist_epochs=_listed_epochs(
+            _lines(path / "finalists" / "epochs.jsonl", _OF_RETRAINED, dropped.append), _OF_RETRAINED
+        ),
+        audit_epochs=_listed_epochs(
+            _lines(path / "audit" / "epochs.jsonl", _OF_RETRAINED, dropped.append), _OF_RETRAINED
+        ),
+        control=_part(path / "control"),
+        tuned_baseline=_part(path / "tuned-baseline"),
         dropped=tuple(dropped),
     )
 
@@ -255,6 +275,7 @@ def _read_study(path: Path) -> dict[str, Any]:
 # What says of which training an event is, and the other keys of each event.
 _OF_TRIAL = {"number": int}
 _OF_FINAL = {"role": str, "seed": int}
+_OF_RETRAINED = {"role": str, "seed": int, "trial": int}
 _EVENT_KEYS = {
     "trial": {"config", "seed", "time"},
     "epoch": {"training_iteration", "train_loss", "val_loss", "val_accuracy", "seconds", "time_total_s", "time"},
@@ -327,9 +348,21 @@ def _search_tables(
     return _trials_table(starts, ends, epochs, knobs), epochs
 
 
-def _final_epochs(lines: Iterable[tuple[str, dict[str, Any]]]) -> pd.DataFrame:
-    rows = [event for _, event in lines if event["event"] == "epoch"]
-    return _epochs_table(rows, {"role": "str", "seed": "int64"})
+def _listed_epochs(lines: Iterable[tuple[str, dict[str, Any]]], identity: Mapping[str, type]) -> pd.DataFrame:
+    """Of a training that was begun again under another number, as a larger study's new winner is, the last."""
+    events = [event for _, event in lines]
+    number = {tuple(event[name] for name in identity): event.get("number") for event in events}
+    rows = [
+        event
+        for event in events
+        if event["event"] == "epoch" and event.get("number") == number[tuple(event[name] for name in identity)]
+    ]
+    return _epochs_table(rows, {name: "int64" if kind is int else "str" for name, kind in identity.items()})
+
+
+def _part(path: Path) -> Run | None:
+    """A search beside the search, which is a run of its own."""
+    return load_run(path) if (path / "study.json").exists() else None
 
 
 def _epochs_table(rows: list[dict[str, Any]], of_training: dict[str, str]) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from search_spaces import architectures, augmentation, cnn, fast, full, optimizers, sgd
+from search_spaces import architectures, augmentation, baseline, cnn, fast, full, optimizers, sgd
 from search_spaces.space import Fields, Pinned, Space, SpaceError, contains, draw, draws, in_words, knobs
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 SPACES: dict[str, Space] = {
+    "baseline": baseline.space,
     "sgd": sgd.space,
     "cnn": cnn.space,
     "optimizers": optimizers.space,

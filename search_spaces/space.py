@@ -54,7 +54,7 @@ class Pinned:
     def _checked(self, name: str, distribution: BaseDistribution) -> Any:
         value = self._fixed[name]
         if not contains(distribution, value):
-            raise SpaceError(f"{name} is pinned to {value!r}, but the space draws it from {in_words(distribution)}")
+            raise SpaceError(f"{name} is fixed at {value!r}, but the space draws it from {in_words(distribution)}")
         return value
 
 
@@ -75,7 +75,7 @@ def draw(space: Space, trial: optuna.Trial, fixed: Mapping[str, Any] | None = No
         raise SpaceError(f"the space returned {fields!r}; allowed: a dict of Recipe fields")
     for name, value in fixed.items():
         if name in fields and fields[name] != value:
-            raise SpaceError(f"{name} is pinned to {value!r}, but the space sets it to {fields[name]!r}")
+            raise SpaceError(f"{name} is fixed at {value!r}, but the space sets it to {fields[name]!r}")
     return fields
 
 

@@ -65,22 +65,27 @@ def _reproduce(arguments: Arguments, command: list[str], console: Console) -> in
     import results
     from results import report
     from study import final
-    from study.opening import as_json, carry_out, final_seeds, open_run, timed, wall_time
+    from study.evidence import FINAL
+    from study.jobs import train_all
+    from study.opening import Machine, as_json, carry_out, open_run, timed, wall_time
     from study.recipe import load_recipe
-    from study.record import Record
     from study.screen import Screen
-    from study.tuning import Interruption
+    from study.searcher import derived_seed
+    from study.tuning import Arrays, Interruption
 
     recipe = load_recipe(arguments.recipe)
     epochs = arguments.epochs or recipe.epochs
     name = arguments.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{Path(arguments.recipe).stem}"
-    opened = open_run(
-        arguments.runs_dir / name,
+    machine = Machine(
         arguments.data_dir,
         arguments.dataset,
         arguments.gpus_per_trial,
         arguments.cpus_per_trial,
         arguments.max_concurrent,
+    )
+    opened = open_run(
+        arguments.runs_dir / name,
+        machine,
         lambda line: console.print(line, soft_wrap=True, highlight=False),
         {
             "kind": "baseline",
@@ -89,24 +94,26 @@ def _reproduce(arguments: Arguments, command: list[str], console: Console) -> in
             "space": None,
             "knobs": {},
             "base": recipe.as_dict(),
+            "baseline": recipe.as_dict(),
             "samples": 0,
             "max_epochs": epochs,
             "grace_period": epochs,
             "reduction_factor": 2,
             "rungs": [],
             "seed": arguments.seed,
+            "warm_start": None,
         },
     )
     interruption = Interruption()
 
     def train_and_evaluate() -> None:
-        jobs = final.jobs({"recipe_under_test": recipe}, epochs, final_seeds(arguments.seed, arguments.seeds))
+        seeds = [derived_seed(arguments.seed, FINAL + index) for index in range(arguments.seeds)]
+        jobs = final.jobs({"recipe_under_test": recipe}, epochs, seeds)
         screen = Screen(console, "baseline", len(jobs), epochs)
-        folder = opened.run_dir / "final"
-        with Record(folder / "epochs.jsonl", [screen]) as record, screen.live():
-            final.retrain(jobs, opened.training, folder, record, opened.slots, interruption)
+        folder, arrays = opened.run_dir / "final", Arrays(opened.training, None)
+        done = train_all(jobs, arrays, folder, opened.slots, interruption, screen, keep_weights=True)
         if interruption.signal_number is None:
-            final.conclude(jobs, opened.training, arguments.data_dir, arguments.dataset, folder, opened.study)
+            final.conclude(done, opened.training, arguments.data_dir, arguments.dataset, folder, opened.study)
 
     code = carry_out("study.baseline", opened, interruption, {"final": train_and_evaluate})
     if code == 0:

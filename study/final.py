@@ -1,11 +1,12 @@
-"""The end of a study: retrain on all 50,000 training images, open the sealed test set, compare.
+"""The end of a study: winner and baseline, retrained on all 50,000 training images, meet the sealed test set.
 
 No other module can open the test file. Each evaluation is written to study.json before it happens, and happens once per
 recipe and seed, also where the final was interrupted.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ from PIL import Image
 from results import statistics
 from study import data
 from study.data import Split
+from study.jobs import Done, Job
 from study.recipe import Recipe
-from study.record import Record, StudyFile, now, whole, write_json
-from study.resources import Slots
-from study.tuning import Arrays, Interruption, Listed, Recorder, StudyFailed, run_trials
+from study.record import StudyFile, now, whole, write_json
+from study.tuning import StudyFailed
 
 # Of the publication: test accuracy after 30 epochs, and mean training loss after 10 and 30.
 PUBLISHED_ACCURACY = 0.6465
@@ -29,66 +30,14 @@ MISTAKES = 24
 SYNTHETIC = " The images are synthetic: this says nothing about CIFAR-10."
 
 
-@dataclass(frozen=True)
-class Job:
-    """One final training: its number, what it is for, its seed, and its whole Recipe."""
-
-    number: int
-    role: str
-    seed: int
-    recipe: Recipe
-
-
-def jobs(recipes: dict[str, Recipe], epochs: int, seeds: Sequence[int]) -> list[Job]:
-    """Each role's recipe with each seed; both sides of a comparison get the same seeds."""
+def jobs(recipes: Mapping[str, Recipe], epochs: int, seeds: Sequence[int]) -> list[Job]:
+    """Each role's recipe with each seed; all sides of a comparison get the same seeds."""
     pairs = [(role, seed) for seed in seeds for role in recipes]
-    return [
-        Job(number, role, seed, recipes[role].with_fields({"epochs": epochs, "seed": seed}))
-        for number, (role, seed) in enumerate(pairs)
-    ]
-
-
-def retrain(
-    todo: Sequence[Job], training: Split, folder: Path, record: Record, slots: Slots, interruption: Interruption
-) -> None:
-    """Trains each job on all training images, side by side where `slots` allow, and keeps the networks in `folder`.
-
-    What `record` says is done is not done again.
-
-    Raises:
-        StudyFailed: a training diverged or failed.
-    """
-    ended = {event["number"] for event in record.events if event["event"] == "end"}
-    begun = {event["number"] for event in record.events if event["event"] == "trial"}
-    left = [job for job in todo if job.number not in ended]
-    for job in left:
-        if job.number not in begun:
-            record.append({"event": "trial", **_label(job), "number": job.number, "config": job.recipe.as_dict()})
-    if left:
-        epochs = left[0].recipe.epochs
-        run_trials(
-            Listed([{"number": job.number, "recipe": job.recipe.as_dict()} for job in left]),
-            None,
-            Recorder(record, epochs, {job.number: _label(job) for job in todo}),
-            count=len(left),
-            arrays=Arrays(training, None),
-            slots=slots,
-            interruption=interruption,
-            folder=folder,
-            checkpoint_epochs=(),
-            weights=folder,
-        )
-    for event in record.events:
-        if event["event"] == "end" and event["status"] != "completed":
-            raise StudyFailed(f"the final training of {event['role']} ended {event['status']}: {event['stop_reason']}")
-
-
-def _label(job: Job) -> dict[str, Any]:
-    return {"role": job.role, "seed": job.seed}
+    return [Job(role, recipes[role].with_fields({"epochs": epochs, "seed": seed})) for role, seed in pairs]
 
 
 def evaluate(
-    done: Sequence[Job], training: Split, test: Split, folder: Path, study: StudyFile
+    done: Sequence[Done], training: Split, test: Split, folder: Path, study: StudyFile
 ) -> dict[tuple[str, int], NDArray[np.float32]]:
     """Class probabilities of each job's network on the test images, [n, 10], by role and seed.
 
@@ -97,14 +46,19 @@ def evaluate(
     kept = folder / "probabilities"
     kept.mkdir(exist_ok=True)
     probabilities = {}
-    for job in done:
-        path = kept / f"{job.role}-{job.seed}.npy"
+    for each in done:
+        role, seed = each.job.role, each.job.recipe.seed
+        path = kept / f"{each.number}-{role}-{seed}.npy"
         if not path.exists():
-            opening = {"time": now(), "role": job.role, "seed": job.seed, "recipe": job.recipe.as_dict()}
-            study.update(test_openings=[*study.content["test_openings"], opening])
+            opening = {"time": now(), "role": role, "seed": seed, "recipe": each.job.recipe.as_dict()}
+            openings = study.content["test_openings"]
+            # One that was written down and cut off before its result was kept is this one.
+            if not any(earlier["role"] == role and earlier["recipe"] == opening["recipe"] for earlier in openings):
+                study.update(test_openings=[*openings, opening])
+            predicted = _predict(each.job.recipe, folder / f"{each.number}.pt", training, test)
             with whole(path) as file:
-                np.save(file, _predict(job.recipe, folder / f"{job.number}.pt", training, test), allow_pickle=False)
-        probabilities[job.role, job.seed] = np.load(path, allow_pickle=False)
+                np.save(file, predicted, allow_pickle=False)
+        probabilities[role, seed] = np.load(path, allow_pickle=False)
     return probabilities
 
 
@@ -135,54 +89,82 @@ def _predict(recipe: Recipe, weights: Path, training: Split, test: Split) -> NDA
 
 
 def conclude(
-    done: Sequence[Job], training: Split, data_dir: Path, dataset: data.Dataset, folder: Path, study: StudyFile
+    done: Sequence[Done], training: Split, data_dir: Path, dataset: data.Dataset, folder: Path, study: StudyFile
 ) -> None:
     """Opens the test set and writes metrics.json, predictions.csv, mistakes/ and model.pt, as docs/run-directory.md has
-    them."""
+    them.
+
+    Raises:
+        StudyFailed: a training diverged or failed.
+    """
+    for each in done:
+        if each.status != "completed":
+            raise StudyFailed(f"the final training of {each.job.role} ended {each.status}: {each.reason}")
     test = open_test(data_dir, dataset)
     probabilities = evaluate(done, training, test, folder, study)
-    roles = list(dict.fromkeys(job.role for job in done))
-    seeds = list(dict.fromkeys(job.seed for job in done))
+    roles = list(dict.fromkeys(each.job.role for each in done))
+    seeds = list(dict.fromkeys(each.job.recipe.seed for each in done))
+    recipes = {role: next(each.job.recipe for each in done if each.job.role == role) for role in roles}
     correct = {role: np.stack([probabilities[role, seed].argmax(1) == test.labels for seed in seeds]) for role in roles}
     table = _predictions({role: probabilities[role, seeds[0]] for role in roles}, test.labels)
-    table.to_csv(folder / "predictions.csv", index=False)
+    with whole(folder / "predictions.csv") as file:
+        table.to_csv(file, index=False)
     _write_mistakes(table, roles[0], test.images, folder / "mistakes")
-    sides = {
-        role: {
-            "recipe": next(job.recipe.as_dict() for job in done if job.role == role),
-            "accuracy": float(correct[role][0].mean()),
-            "interval": list(asdict(statistics.wilson(int(correct[role][0].sum()), len(test.labels))).values()),
-            "n": len(test.labels),
-            "seeds": [
-                {"seed": seed, "accuracy": float(of_seed.mean())}
-                for seed, of_seed in zip(seeds, correct[role], strict=True)
-            ],
-        }
-        for role in roles
-    }
     metrics: dict[str, Any] = {
-        **sides,
+        **{role: _side(recipes[role], correct[role], seeds) for role in roles},
         "published_accuracy": PUBLISHED_ACCURACY,
         "published_train_loss": {str(epoch): loss for epoch, loss in PUBLISHED_LOSS.items()},
-        "final_epochs": done[0].recipe.epochs,
+        "final_epochs": done[0].job.recipe.epochs,
         "dataset": dataset,
     }
-    if len(roles) == 2:
-        said = statistics.verdict(correct[roles[0]], correct[roles[1]])
+    if "baseline" in roles:
+        said = statistics.verdict(correct["winner"], correct["baseline"])
         metrics |= {
             "difference": said.difference,
             "difference_interval": [said.difference_interval.low, said.difference_interval.high],
             "mcnemar": {
-                f"only_{roles[0]}": said.mcnemar.only_a,
-                f"only_{roles[1]}": said.mcnemar.only_b,
+                "only_winner": said.mcnemar.only_a,
+                "only_baseline": said.mcnemar.only_b,
                 "p_value": said.mcnemar.p_value,
             },
             "verdict": said.verdict,
             "about": said.about,
             "sentence": said.sentence + (SYNTHETIC if dataset == "synthetic" else ""),
         }
+    if "tuned_baseline" in roles:
+        metrics["attribution"] = {
+            "tuning": _gain(correct["tuned_baseline"], correct["baseline"]),
+            "recipe": _gain(correct["winner"], correct["tuned_baseline"]),
+        }
     write_json(folder / "metrics.json", metrics)
     _keep_weights(done, folder)
+
+
+def add_evidence(folder: Path, evidence: Mapping[str, Any]) -> None:
+    """Adds what `results.evidence` found in the finished run to metrics.json."""
+    metrics = json.loads((folder / "metrics.json").read_bytes())
+    write_json(folder / "metrics.json", {**metrics, **evidence})
+
+
+def _side(recipe: Recipe, correct: NDArray[np.bool_], seeds: Sequence[int]) -> dict[str, Any]:
+    """One role in metrics.json, from which images each seed's network got right, bool [seeds, images]."""
+    accuracies = correct.mean(1)
+    return {
+        "recipe": recipe.as_dict(),
+        "accuracy": float(accuracies[0]),
+        "interval": list(asdict(statistics.wilson(int(correct[0].sum()), correct.shape[1])).values()),
+        "mean": float(accuracies.mean()),
+        "standard_deviation": float(accuracies.std(ddof=1)) if len(seeds) > 1 else None,
+        "n": correct.shape[1],
+        "seeds": [{"seed": seed, "accuracy": float(each)} for seed, each in zip(seeds, accuracies, strict=True)],
+    }
+
+
+def _gain(better: NDArray[np.bool_], than: NDArray[np.bool_]) -> dict[str, Any]:
+    """One step of the gain: its difference, 95% interval and verdict, as statistics.verdict has them."""
+    said = statistics.verdict(better, than)
+    interval = [said.difference_interval.low, said.difference_interval.high]
+    return {"difference": said.difference, "difference_interval": interval, "verdict": said.verdict}
 
 
 def _predictions(first: dict[str, NDArray[np.float32]], labels: NDArray[np.int64]) -> pd.DataFrame:
@@ -203,10 +185,10 @@ def _write_mistakes(table: pd.DataFrame, role: str, images: NDArray[np.uint8], f
         Image.fromarray(images[image]).save(folder / f"{image}.png")
 
 
-def _keep_weights(done: Sequence[Job], folder: Path) -> None:
-    """Keeps the first job's network as model.pt and removes the others, which the record can make again."""
-    for job in done:
-        weights = folder / f"{job.number}.pt"
-        if job is done[0] and weights.exists():
+def _keep_weights(done: Sequence[Done], folder: Path) -> None:
+    """Keeps the first training's network as model.pt and removes the others, which the record can make again."""
+    for each in done:
+        weights = folder / f"{each.number}.pt"
+        if each is done[0] and weights.exists():
             weights.replace(folder / "model.pt")
         weights.unlink(missing_ok=True)

@@ -1,20 +1,25 @@
 """How a run begins and ends, whatever it does in between: directory, data, Ray, study.json; status and exit code."""
 
+import json
 import os
+import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
+from results import RunError
 from search_spaces import SpaceError
 from study import data, final, resources
 from study.data import DataError, Dataset, Split
 from study.models import WeightsError
 from study.recipe import RecipeError
-from study.record import StudyFile, now, surroundings
+from study.record import RecordError, StudyFile, now, surroundings
 from study.resources import ResourceError, Slots
 from study.tuning import Interruption, StudyFailed, start_ray
 
@@ -23,14 +28,32 @@ class UsageError(Exception):
     """A command line that cannot be carried out. The message is one line for the user."""
 
 
+# What a user can mend, each with its one line.
+REFUSALS = (UsageError, SpaceError, DataError, RecipeError, RecordError, ResourceError, RunError, WeightsError)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where the images are, and what a training may take; None leaves that to `resources.plan`."""
+
+    data_dir: Path
+    dataset: Dataset
+    gpus_per_trial: float | None
+    cpus_per_trial: float | None
+    max_concurrent: int | None
+
+
 @dataclass(frozen=True)
 class Opened:
-    """A run that has begun: its directory, its study.json, all training images, and what each training may take."""
+    """A run that has begun, or goes on: its directory, its study.json, all training images, and what each training may
+    take. No other process can open it while this one lives."""
 
     run_dir: Path
     study: StudyFile
     training: Split
     slots: Slots
+    machine: Machine
+    lock: FileLock
 
 
 @contextmanager
@@ -38,7 +61,7 @@ def refusing(program: str) -> Iterator[None]:
     """Inside, a mistake that the user can mend ends in its own words and exit code 2."""
     try:
         yield
-    except (UsageError, SpaceError, DataError, RecipeError, ResourceError, WeightsError) as error:
+    except REFUSALS as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
@@ -46,16 +69,7 @@ def refusing(program: str) -> Iterator[None]:
         sys.exit(130)
 
 
-def open_run(
-    run_dir: Path,
-    data_dir: Path,
-    dataset: Dataset,
-    gpus_per_trial: float | None,
-    cpus_per_trial: float | None,
-    max_concurrent: int | None,
-    say: Callable[[str], None],
-    asked: Mapping[str, Any],
-) -> Opened:
+def open_run(run_dir: Path, machine: Machine, say: Callable[[str], None], asked: Mapping[str, Any]) -> Opened:
     """Makes the run's directory, has the data, starts Ray, and writes study.json.
 
     Args:
@@ -64,22 +78,14 @@ def open_run(
     Raises:
         UsageError, ResourceError, DataError: with no trace left of the run.
     """
-    started = time.perf_counter()
-    for flag, amount in (("gpus", gpus_per_trial), ("cpus", cpus_per_trial)):
-        if amount is not None:
-            resources.check_fraction(f"--{flag}-per-trial", amount)
+    _check_fractions(machine)
     _make(run_dir)
+    lock = _lock(run_dir)
     try:
-        before_data = time.perf_counter()
-        data.prepare(data_dir, dataset, say)
-        training = data.load_training(data_dir, dataset)
-        final.check_test_file(data_dir, dataset)
-        train, validation = data.split(training)
-        digests = {"digest": data.digest(training), "split_digest": data.digest(train, validation)}
-        after_data = time.perf_counter()
-        nodes = start_ray()
-        slots = resources.plan(nodes, gpus_per_trial, cpus_per_trial, max_concurrent)
+        ready = _make_ready(machine, say)
     except BaseException:
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
         run_dir.rmdir()
         raise
     content = {
@@ -90,17 +96,95 @@ def open_run(
         "reason": None,
         "created": now(),
         "ended": None,
-        "slots": slots.count,
-        "dataset": dataset,
-        "data": {**digests, "train": len(train.labels), "validation": len(validation.labels)},
-        **surroundings(nodes),
-        "seconds": {
-            "data": after_data - before_data,
-            "start_up": before_data - started + time.perf_counter() - after_data,
-        },
+        "resumed": [],
+        "slots": ready.slots.count,
+        "threads": ready.slots.threads,
+        "dataset": machine.dataset,
+        "data": ready.data,
+        **surroundings(ready.nodes),
+        "seconds": ready.seconds,
         "test_openings": [],
     }
-    return Opened(run_dir, StudyFile(run_dir / "study.json", content), training, slots)
+    study = StudyFile(run_dir / "study.json", content)
+    return Opened(run_dir, study, ready.training, ready.slots, machine, lock)
+
+
+def reopen(run_dir: Path, machine: Machine, say: Callable[[str], None], asked: Mapping[str, Any]) -> Opened:
+    """Goes on with a run, whatever ended it; what it has done so far is not touched.
+
+    Args:
+        asked: what has changed of study.json: command, arguments, samples.
+
+    Raises:
+        UsageError: another process works on the run, or the images are not those that it began with.
+        RecordError, ResourceError, DataError: the run stays as it was.
+    """
+    _check_fractions(machine)
+    study = StudyFile(run_dir / "study.json")
+    lock = _lock(run_dir)
+    ready = _make_ready(machine, say)
+    if ready.data != study.content["data"]:
+        raise UsageError(f"{machine.data_dir} holds other images, or another split, than {run_dir} was begun with")
+    sitting = {"time": now(), "command": asked["command"], **surroundings(ready.nodes)}
+    study.update(
+        **{name: value for name, value in asked.items() if name != "command"},
+        status="running",
+        reason=None,
+        ended=None,
+        resumed=[*study.content.get("resumed", []), sitting],
+        slots=ready.slots.count,
+    )
+    for part, seconds in ready.seconds.items():
+        study.add_seconds(part, seconds)
+    return Opened(run_dir, study, ready.training, ready.slots, machine, lock)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """Data and Ray, as a run needs them, and how long it took."""
+
+    training: Split
+    data: dict[str, Any]
+    nodes: list[dict[str, Any]]
+    slots: Slots
+    seconds: dict[str, float]
+
+
+def _check_fractions(machine: Machine) -> None:
+    for flag, amount in (("gpus", machine.gpus_per_trial), ("cpus", machine.cpus_per_trial)):
+        if amount is not None:
+            resources.check_fraction(f"--{flag}-per-trial", amount)
+
+
+def _make_ready(machine: Machine, say: Callable[[str], None]) -> _Ready:
+    began = time.perf_counter()
+    data.prepare(machine.data_dir, machine.dataset, say)
+    training = data.load_training(machine.data_dir, machine.dataset)
+    final.check_test_file(machine.data_dir, machine.dataset)
+    train, validation = data.split(training)
+    digests = {"digest": data.digest(training), "split_digest": data.digest(train, validation)}
+    has_data = time.perf_counter()
+    nodes = start_ray()
+    slots = resources.plan(nodes, machine.gpus_per_trial, machine.cpus_per_trial, machine.max_concurrent)
+    return _Ready(
+        training,
+        {**digests, "train": len(train.labels), "validation": len(validation.labels)},
+        nodes,
+        slots,
+        {"data": has_data - began, "start_up": time.perf_counter() - has_data},
+    )
+
+
+def _lock(run_dir: Path) -> FileLock:
+    """Held until the process ends, however it ends: the system lets go of it."""
+    lock = FileLock(run_dir / ".lock", blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UsageError(f"another process works on {run_dir}; wait for its end, or stop it") from None
+    except OSError as error:
+        raise UsageError(f"nothing can be written to {run_dir}: {error.strerror}") from None
+    return lock
 
 
 def _make(run_dir: Path) -> None:
@@ -121,6 +205,7 @@ def carry_out(program: str, opened: Opened, interruption: Interruption, parts: M
         The exit code: 0, 1 where the study failed, or 128 + the signal that stopped it.
     """
     study = opened.study
+    how_to_go_on = f"; go on with: python -m {program} --resume {shlex.quote(str(opened.run_dir))}"
     try:
         with interruption.on_signals():
             for part, do in parts.items():
@@ -129,15 +214,14 @@ def carry_out(program: str, opened: Opened, interruption: Interruption, parts: M
                         do()
     except (StudyFailed, OSError) as error:
         study.update(status="failed", reason=str(error), ended=now())
-        print(f"{program}: {error}; what was finished is in {opened.run_dir}", file=sys.stderr)
+        print(f"{program}: {error}; what was finished is in {opened.run_dir}{how_to_go_on}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         interruption.reason = "SIGINT"
     if interruption.signal_number is not None:
         study.update(status="stopped", reason=interruption.reason, ended=now())
-        print(
-            f"{program}: stopped by {interruption.reason}; all finished epochs are in {opened.run_dir}", file=sys.stderr
-        )
+        said = f"stopped by {interruption.reason}; all finished epochs are in {opened.run_dir}"
+        print(f"{program}: {said}{how_to_go_on}", file=sys.stderr)
         return 128 + interruption.signal_number
     study.update(status="finished", ended=now())
     return 0
@@ -163,12 +247,6 @@ def wall_time(content: Mapping[str, Any]) -> str:
 
 
 def as_json(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The command line's values as study.json keeps them."""
-    return {name: str(value) if isinstance(value, Path) else value for name, value in arguments.items()}
-
-
-def final_seeds(seed: int, count: int) -> Sequence[int]:
-    """The seeds of the final trainings: the same for both sides, and none that a trial has."""
-    from study.searcher import derived_seed
-
-    return [derived_seed(seed, 1_000_000 + index) for index in range(count)]
+    """The command line's values as study.json keeps them and gives them back."""
+    values: dict[str, Any] = json.loads(json.dumps(dict(arguments), default=str))
+    return values

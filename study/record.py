@@ -17,6 +17,11 @@ from pathlib import Path
 from typing import IO, Any
 
 Event = dict[str, Any]
+_EVENTS = ("trial", "epoch", "retry", "end")
+
+
+class RecordError(Exception):
+    """A run's record that cannot be continued. The message is one line for the user."""
 
 
 class Record:
@@ -27,6 +32,9 @@ class Record:
     Args:
         path: the file, made with its folder where missing.
         listeners: each is called with every event appended.
+
+    Raises:
+        RecordError: a line that is not the last is no event.
     """
 
     def __init__(self, path: Path, listeners: Sequence[Callable[[Event], None]] = ()) -> None:
@@ -37,7 +45,17 @@ class Record:
         self._file.seek(0)
         content = self._file.read()
         self._file.truncate(content.rfind(b"\n") + 1)
-        self.events: list[Event] = [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
+        self.events = [self._event(number, line) for number, line in enumerate(content.split(b"\n")[:-1], 1)]
+
+    def _event(self, number: int, line: bytes) -> Event:
+        try:
+            event = json.loads(line)
+            whole_number = isinstance(event["number"], int) and event["event"] in _EVENTS
+        except (ValueError, TypeError, KeyError):
+            whole_number = False
+        if not whole_number:
+            raise RecordError(f"{self.path} line {number} is damaged; the run can be read, but not resumed")
+        return dict(event)
 
     def append(self, event: Event) -> None:
         """Writes `event`, with the time, and tells the listeners.
@@ -95,11 +113,29 @@ class OfThisProcess:
 
 
 class StudyFile:
-    """study.json: what was asked, of what, on what; every change is written at once."""
+    """study.json: what was asked, of what, on what; every change is written at once.
 
-    def __init__(self, path: Path, content: dict[str, Any]) -> None:
-        self.path, self.content = path, content
-        write_json(path, content)
+    Args:
+        content: of a new file; None to go on with the one that is there.
+
+    Raises:
+        RecordError: the one that is there cannot be read.
+    """
+
+    def __init__(self, path: Path, content: dict[str, Any] | None = None) -> None:
+        self.path = path
+        if content is not None:
+            write_json(path, content)
+            self.content = content
+            return
+        try:
+            self.content = dict(json.loads(path.read_bytes()))
+        except OSError as error:
+            raise RecordError(f"{path.parent} is no run that could be resumed: {path.name}: {error.strerror}") from None
+        except (ValueError, TypeError):
+            raise RecordError(f"{path} is damaged; the run cannot be resumed") from None
+        if self.content.get("format") != 1:
+            raise RecordError(f"{path} is not of format 1; the run cannot be resumed")
 
     def update(self, **changes: Any) -> None:
         self.content |= changes
@@ -123,13 +159,20 @@ def surroundings(nodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
         "git": _git(),
         "hardware": {
-            "machine": platform.machine(),
-            "cpus": os.cpu_count(),
-            "cpu": _cpu_model(),
-            "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-            "gpus": _gpus(),
+            **machine(),
             "nodes": [{name: node[name] for name in ("CPU", "GPU") if name in node} for node in nodes],
         },
+    }
+
+
+def machine() -> dict[str, Any]:
+    """The machine that this process runs on."""
+    return {
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "cpu": _cpu_model(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "gpus": _gpus(),
     }
 
 

@@ -24,6 +24,11 @@ class Slots:
     count: int
     reason: str  # why the CPUs are not what was asked for; empty where they are
 
+    @property
+    def threads(self) -> int:
+        """Of torch, in each trial."""
+        return max(1, int(self.cpus))
+
 
 def plan(
     nodes: Sequence[Mapping[str, float]],

@@ -1,49 +1,70 @@
 """Find a better recipe, retrain it, and say how much better it is:
 
     python -m study.run --samples 20
+    python -m study.run --resume runs/NAME
 
 Flags in, calls, words out. What is heavy is not needed for --help, so it is imported late.
 """
 
+import argparse
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from study.flags import Parser, add_machine_and_files, duration, whole
+from study.flags import Parser, add_machine_and_files, duration, pinned, whole
 
 if TYPE_CHECKING:
     from study.data import Dataset
-    from study.resources import Slots
+    from study.opening import Opened
+    from study.search import Settings
+    from study.searcher import Question
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """The command line, as flags() defines it."""
+    """The command line, as flags() defines it; of a resumed study, that of its beginning with what was given now."""
 
     samples: int
     space: str
+    fix: list[tuple[str, str]]
+    recipe: str
     max_epochs: int
     grace_period: int
     reduction_factor: int
+    time_budget: float | None
+    seed: int
+    warm_start: Path | None
     final_epochs: int
     final_seeds: int
+    finalists: int
+    tune_baseline: bool
+    control: str | None
+    audit: int
     gpus_per_trial: float | None
     cpus_per_trial: float | None
     max_concurrent: int | None
-    time_budget: float | None
-    seed: int
     name: str | None
     runs_dir: Path
     data_dir: Path
     dataset: "Dataset"
+    resume: Path | None
     quiet: bool
     json: bool
+
+
+# What a study means. A resumed one keeps these as they were; all else may be given anew.
+MEANING = (
+    "space", "fix", "recipe", "max_epochs", "grace_period", "reduction_factor", "seed", "warm_start", "dataset", "name",
+    "runs_dir",
+)  # fmt: skip
+# What holds for one sitting only: a resumed study does not inherit it.
+OF_A_SITTING = ("time_budget", "quiet", "json", "resume")
 
 
 def flags() -> Parser:
@@ -53,6 +74,17 @@ def flags() -> Parser:
     search = parser.add_argument_group("search")
     search.add_argument("--samples", type=whole(1), default=20, metavar="N", help="trials, the baseline among them")
     search.add_argument("--space", default="cnn", help="a name, file.py:function or package.module:function")
+    search.add_argument(
+        "--fix",
+        type=pinned,
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="one field of the recipe at one value in all trials; may be given again",
+    )
+    search.add_argument(
+        "--recipe", default="baseline", metavar="NAME|FILE", help="trial 0, and what the space leaves alone"
+    )
     search.add_argument(
         "--max-epochs", type=whole(1), default=10, metavar="N", help="epochs of a trial that is not stopped"
     )
@@ -66,10 +98,28 @@ def flags() -> Parser:
         "--time-budget", type=duration, metavar="TIME", help="ends the search, not the final: 90s, 30m, 2h"
     )
     search.add_argument("--seed", type=whole(0), default=0, metavar="N", help="everything random derives from it")
+    search.add_argument(
+        "--warm-start", type=Path, metavar="RUN", help="another study, whose finished trials the searcher knows"
+    )
     final = parser.add_argument_group("final")
     final.add_argument("--final-epochs", type=whole(1), default=30, metavar="N", help="epochs of winner and baseline")
     final.add_argument("--final-seeds", type=whole(1), default=1, metavar="N", help="trainings of each of the two")
+    evidence = parser.add_argument_group("evidence")
+    evidence.add_argument(
+        "--finalists", type=whole(1), default=1, metavar="K", help="best trials trained again before one is chosen"
+    )
+    evidence.add_argument(
+        "--tune-baseline", action="store_true", help="a study of the baseline's own lr and batch size beside this one"
+    )
+    evidence.add_argument("--control", choices=["random"], help="random search with as many epochs beside this one")
+    evidence.add_argument(
+        "--audit", type=whole(0), default=0, metavar="M", help="stopped trials trained to their end after the search"
+    )
     add_machine_and_files(parser)
+    again = parser.add_argument_group("again")
+    again.add_argument(
+        "--resume", type=Path, metavar="RUN", help="goes on with a run, or with more --samples makes it larger"
+    )
     parser.add_argument("--quiet", action="store_true", help="only the verdict")
     return parser
 
@@ -81,83 +131,119 @@ def main(command: Sequence[str] | None = None) -> int:
     from study.opening import refusing
 
     with refusing("study.run"):
+        if arguments.resume is not None:
+            arguments = _as_begun(arguments.resume, command)
         return _study(arguments, list(command), Console(stderr=arguments.json))
+
+
+def _as_begun(run_dir: Path, command: Sequence[str]) -> Arguments:
+    """The arguments that the study in `run_dir` began with, changed by those that `command` names.
+
+    Raises:
+        UsageError: `command` changes what the study means, or the run is none of this program's.
+        RecordError: its study.json cannot be read.
+    """
+    from study.opening import UsageError, as_json
+    from study.record import StudyFile
+
+    content = StudyFile(run_dir / "study.json").content
+    if content.get("kind") != "search" or "/" in content["name"]:
+        raise UsageError(f"{run_dir} is no run of study.run")
+    parser = flags()
+    defaults = vars(parser.parse_args([]))
+    parser.set_defaults(**dict.fromkeys(defaults, argparse.SUPPRESS))
+    given = vars(parser.parse_args(command))
+    begun = {**as_json(defaults), **content["arguments"]}
+    for name in MEANING:
+        if name in given and as_json(given)[name] != begun[name]:
+            flag = "--" + name.replace("_", "-")
+            was = "not given" if begun[name] is None else f"{begun[name]}"
+            raise UsageError(f"{flag} was {was} when {run_dir} began, and a resumed study keeps its meaning")
+    values = {**begun, **{name: defaults[name] for name in OF_A_SITTING}, **given}
+    paths = {name: Path(values[name]) for name in ("runs_dir", "data_dir")}
+    warm_start = None if values["warm_start"] is None else Path(values["warm_start"])
+    fix = [(name, value) for name, value in values["fix"]]
+    return Arguments(**{**values, **paths, "warm_start": warm_start, "fix": fix})
 
 
 def _study(arguments: Arguments, command: list[str], console: Console) -> int:
     import optuna
 
     import results
-    import search_spaces
     from results import report
     from results.summary import show
-    from study import final
-    from study.asha import rungs
-    from study.opening import UsageError, as_json, carry_out, final_seeds, open_run, timed, wall_time
+    from study import evidence, final
+    from study.jobs import train_all
+    from study.opening import carry_out, timed, wall_time
     from study.recipe import BASELINE, load_recipe
-    from study.record import Record
     from study.screen import Screen
     from study.search import Settings, search
-    from study.searcher import Question
-    from study.tuning import Interruption
+    from study.searcher import derived_seed
+    from study.tuning import Arrays, Interruption
 
     def say(line: str) -> None:
         if not arguments.quiet:
             console.print(line, soft_wrap=True, highlight=False)
 
-    if arguments.grace_period > arguments.max_epochs:
-        raise UsageError(
-            f"--grace-period is {arguments.grace_period}; allowed: at most --max-epochs, {arguments.max_epochs}"
-        )
+    def screen(title: str, trainings: int, epochs: int) -> Screen:
+        return Screen(console, title, trainings, epochs, quiet=arguments.quiet)
+
+    def seeds(first: int) -> list[int]:
+        return [derived_seed(arguments.seed, first + index) for index in range(arguments.final_seeds)]
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    space = search_spaces.load(arguments.space)
-    question = Question(space, arguments.space, BASELINE, arguments.max_epochs, arguments.seed)
-    question.check()
     settings = Settings(arguments.samples, arguments.max_epochs, arguments.grace_period, arguments.reduction_factor)
-    name = arguments.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{Path(arguments.space).stem}-{arguments.samples}"
-    opened = open_run(
-        arguments.runs_dir / name,
-        arguments.data_dir,
-        arguments.dataset,
-        arguments.gpus_per_trial,
-        arguments.cpus_per_trial,
-        arguments.max_concurrent,
-        say,
-        {
-            "kind": "search",
-            "command": command,
-            "arguments": as_json(asdict(arguments)),
-            "space": arguments.space,
-            "knobs": {
-                field: json.loads(optuna.distributions.distribution_to_json(distribution))
-                for field, distribution in search_spaces.knobs(space).items()
-            },
-            "base": BASELINE.as_dict(),
-            **asdict(settings),
-            "rungs": rungs(arguments.max_epochs, arguments.grace_period, arguments.reduction_factor),
-            "seed": arguments.seed,
-        },
-    )
-    say(_plan(arguments, opened.slots, opened.study.content["rungs"]))
+    question = _question(arguments)
+    opened = _open(arguments, command, question, settings, say)
+    run_dir, training, slots, study = opened.run_dir, opened.training, opened.slots, opened.study
+    say(_plan(arguments, opened))
     interruption = Interruption(arguments.time_budget)
-    run_dir, training, slots = opened.run_dir, opened.training, opened.slots
 
     def do_search() -> None:
-        screen = Screen(console, "search", arguments.samples, arguments.max_epochs, quiet=arguments.quiet)
-        search(question, settings, training, slots, interruption, screen, run_dir)
+        of_search = screen("search", arguments.samples, arguments.max_epochs)
+        search(question, settings, training, slots, interruption, of_search, run_dir)
+
+    def do_audit() -> None:
+        of_audit = screen("audit", arguments.audit, arguments.max_epochs)
+        evidence.audit(opened, interruption, of_audit, arguments.audit, arguments.seed)
+
+    def do_control() -> None:
+        of_control = screen("control", arguments.samples, arguments.max_epochs)
+        evidence.control(opened, interruption, of_control, question, settings)
+
+    def do_tune_baseline() -> None:
+        of_baseline = screen("baseline, tuned", arguments.samples, arguments.max_epochs)
+        evidence.tune_baseline(opened, interruption, of_baseline, question, settings)
+
+    def do_finalists() -> None:
+        trainings = arguments.finalists * arguments.final_seeds
+        of_finalists = screen("finalists", trainings, arguments.final_epochs)
+        fresh, count, epochs = seeds(evidence.FINALISTS), arguments.finalists, arguments.final_epochs
+        evidence.choose_among_finalists(opened, interruption, of_finalists, count, epochs, fresh)
 
     def do_final() -> None:
         recipes = {"winner": load_recipe(str(run_dir / "best.json")), "baseline": BASELINE}
-        jobs = final.jobs(recipes, arguments.final_epochs, final_seeds(arguments.seed, arguments.final_seeds))
-        screen = Screen(console, "final", len(jobs), arguments.final_epochs, quiet=arguments.quiet)
-        with Record(run_dir / "final" / "epochs.jsonl", [screen]) as record, screen.live():
-            final.retrain(jobs, training, run_dir / "final", record, slots, interruption)
+        if arguments.tune_baseline:
+            recipes["tuned_baseline"] = load_recipe(str(run_dir / "tuned-baseline" / "best.json"))
+        jobs = final.jobs(recipes, arguments.final_epochs, seeds(evidence.FINAL))
+        of_final, folder = screen("final", len(jobs), arguments.final_epochs), run_dir / "final"
+        done = train_all(jobs, Arrays(training, None), folder, slots, interruption, of_final, keep_weights=True)
         if interruption.signal_number is None:
-            final.conclude(jobs, training, arguments.data_dir, arguments.dataset, run_dir / "final", opened.study)
+            final.conclude(done, training, arguments.data_dir, arguments.dataset, folder, study)
 
-    code = carry_out("study.run", opened, interruption, {"search": do_search, "final": do_final})
+    parts = {"search": do_search}
+    if arguments.audit:
+        parts["audit"] = do_audit
+    if arguments.control:
+        parts["control"] = do_control
+    if arguments.tune_baseline:
+        parts["baseline_tuning"] = do_tune_baseline
+    if arguments.finalists > 1:
+        parts["finalists"] = do_finalists
+    code = carry_out("study.run", opened, interruption, {**parts, "final": do_final})
     if code == 0:
-        with timed(opened.study, "report"):
+        with timed(study, "report"):
+            final.add_evidence(run_dir / "final", results.evidence(results.load_run(run_dir)))
             report.write(results.load_run(run_dir))
         run = results.load_run(run_dir)
         if arguments.json:
@@ -171,15 +257,121 @@ def _study(arguments: Arguments, command: list[str], console: Console) -> int:
     return code
 
 
-def _plan(arguments: Arguments, slots: "Slots", rungs: list[int]) -> str:
+def _question(arguments: Arguments) -> "Question":
+    """What the study asks, checked.
+
+    Raises:
+        UsageError, RecipeError, SpaceError, WeightsError, RunError: it cannot be asked.
+    """
+    import results
+    import search_spaces
+    from study.opening import UsageError
+    from study.recipe import load_recipe, parse
+    from study.record import StudyFile
+    from study.searcher import Question, history
+
+    if arguments.grace_period > arguments.max_epochs:
+        raise UsageError(
+            f"--grace-period is {arguments.grace_period}; allowed: at most --max-epochs, {arguments.max_epochs}"
+        )
+    fixed: dict[str, Any] = {}
+    for name, text in arguments.fix:
+        if name in fixed or name in ("epochs", "seed"):
+            why = "given twice" if name in fixed else f"not for --fix; allowed: --{_FLAG_OF[name]}"
+            raise UsageError(f"--fix {name} is {why}")
+        fixed[name] = parse(name, text)
+    space = search_spaces.load(arguments.space)
+    base = load_recipe(arguments.recipe).with_fields(fixed)
+    question = Question(space, arguments.space, base, arguments.max_epochs, arguments.seed, fixed)
+    question.check()
+    if arguments.resume is not None and (warm := StudyFile(arguments.resume / "study.json").content.get("warm_start")):
+        return replace(question, history=warm["trials"])
+    if arguments.warm_start is None or arguments.resume is not None:
+        return question
+    other = results.load_run(arguments.warm_start)
+    for name in ("dataset", "max_epochs"):
+        if other.study[name] != getattr(arguments, name):
+            flag, mine = "--" + name.replace("_", "-"), getattr(arguments, name)
+            raise UsageError(f"--warm-start {other.path} had {flag} {other.study[name]}, this study has {mine}")
+    known = history(other, question)
+    if not known:
+        raise UsageError(f"--warm-start {other.path} has no finished trial that this study could have asked for")
+    return replace(question, history=known)
+
+
+_FLAG_OF = {"epochs": "max-epochs and --final-epochs", "seed": "seed"}
+
+
+def _open(
+    arguments: Arguments, command: list[str], question: "Question", settings: "Settings", say: Callable[[str], None]
+) -> "Opened":
+    """The run, new or resumed.
+
+    Raises:
+        UsageError, DataError, ResourceError, RecordError: it cannot begin, or go on.
+    """
+    import results
+    from study.asha import rungs
+    from study.opening import Machine, UsageError, as_json, open_run, reopen
+    from study.recipe import BASELINE
+    from study.searcher import knobs_as_json
+
+    machine = Machine(
+        arguments.data_dir,
+        arguments.dataset,
+        arguments.gpus_per_trial,
+        arguments.cpus_per_trial,
+        arguments.max_concurrent,
+    )
+    asked = {"command": command, "arguments": {**as_json(asdict(arguments)), "resume": None}, **asdict(settings)}
+    knobs = knobs_as_json(question)
+    if arguments.resume is None:
+        name = arguments.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{Path(arguments.space).stem}-{arguments.samples}"
+        began = {
+            "kind": "search",
+            "space": arguments.space,
+            "knobs": knobs,
+            "base": question.base.as_dict(),
+            "baseline": BASELINE.as_dict(),
+            "rungs": rungs(settings.max_epochs, settings.grace_period, settings.reduction_factor),
+            "seed": arguments.seed,
+            "warm_start": None
+            if arguments.warm_start is None
+            else {"run": str(arguments.warm_start), "trials": question.history},
+        }
+        return open_run(arguments.runs_dir / name, machine, say, {**asked, **began})
+    run = results.load_run(arguments.resume)
+    if arguments.samples < len(run.trials):
+        raise UsageError(f"--samples is {arguments.samples}; allowed: at least the {len(run.trials)} trials begun")
+    if knobs != run.knobs or question.base.as_dict() != run.base:
+        changed = sorted({name for name in {*knobs, *run.knobs} if knobs.get(name) != run.knobs.get(name)})
+        what = f"space {arguments.space} draws {', '.join(changed)}" if changed else f"recipe {arguments.recipe} is"
+        raise UsageError(f"{what} otherwise than when {run.path} began, and a resumed study keeps its meaning")
+    return reopen(arguments.resume, machine, say, asked)
+
+
+def _plan(arguments: Arguments, opened: "Opened") -> str:
+    slots, rungs = opened.slots, opened.study.content["rungs"]
     share = f"{slots.cpus:g} CPU" + (f" and {slots.gpus:g} GPU" if slots.gpus else "")
     seeds = "one seed" if arguments.final_seeds == 1 else f"{arguments.final_seeds} seeds"
     lines = [
         f"Search: {arguments.samples} trials from space {arguments.space}, {slots.count} at once on {share} each.",
         f"        {arguments.max_epochs} epochs each, compared after {', '.join(map(str, rungs))}: "
         f"{arguments.samples * arguments.max_epochs} epochs if nothing is stopped.",
-        f"Final:  winner and baseline, {arguments.final_epochs} epochs, {seeds} each.",
     ]
+    if arguments.fix:
+        lines.append(f"        In all of them {', '.join(f'{name} is {text}' for name, text in arguments.fix)}.")
+    if warm := opened.study.content["warm_start"]:
+        lines.append(f"        The searcher knows {len(warm['trials'])} trials of {warm['run']}.")
+    if arguments.audit:
+        lines.append(f"Audit:  {arguments.audit} stopped trials, trained to their end.")
+    if arguments.control:
+        lines.append("Control: random search with as many epochs.")
+    if arguments.tune_baseline:
+        lines.append("Tuning of the baseline's lr and batch size, with as many epochs.")
+    if arguments.finalists > 1:
+        lines.append(f"Finalists: the {arguments.finalists} best, {arguments.final_epochs} epochs, {seeds} each.")
+    lines.append(f"Final:  winner and baseline, {arguments.final_epochs} epochs, {seeds} each.")
     if arguments.dataset == "synthetic":
         lines.append("Data:   synthetic images; no number below says anything about CIFAR-10.")
     if slots.reason:

@@ -1,7 +1,7 @@
 """What a person sees while a study runs: one live screen on a terminal, one plain line a finished trial elsewhere."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,7 +32,14 @@ class Screen:
         self._configs: dict[int, dict[str, Any]] = {}
         self._last: dict[int, Event] = {}
         self._ends: dict[int, Event] = {}
-        self._epochs = 0
+        self._epochs = self._epochs_before = 0
+
+    def catch_up(self, events: Iterable[Event], numbers: Collection[int] | None = None) -> None:
+        """Takes what an earlier process did, of the trainings `numbers` or of all, without a word."""
+        for event in events:
+            if numbers is None or event["number"] in numbers:
+                self._take(event)
+        self._epochs_before = self._epochs
 
     def __call__(self, event: Event) -> None:
         self._take(event)
@@ -65,7 +72,10 @@ class Screen:
 
     @staticmethod
     def _name(event: Event) -> str:
-        return f"{event['role']} seed {event['seed']}" if "role" in event else f"trial {event['number']}"
+        if "role" not in event:
+            return f"trial {event['number']}"
+        of_trial = f" of trial {event['trial']}" if "trial" in event else ""
+        return f"{event['role'].replace('_', ' ')}{of_trial}, seed {event['seed']}"
 
     def _line(self, number: int) -> str:
         end, last = self._ends[number], self._last.get(number)
@@ -116,11 +126,12 @@ class Screen:
     def _left(self, elapsed: float) -> str:
         """An estimate once something has ended: the trainings to come will use as many epochs as those that ended."""
         ended = [number for number in self._ends if number in self._last]
-        if not ended:
+        now = self._epochs - self._epochs_before
+        if not ended or not now:
             return ""
         mean = sum(self._last[number]["training_iteration"] for number in ended) / len(ended)
         expected = max(self._epochs, mean * self._trainings)
-        return f" · about {_clock(elapsed * (expected - self._epochs) / self._epochs)} left"
+        return f" · about {_clock(elapsed * (expected - self._epochs) / now)} left"
 
 
 def _score(event: Event) -> str:

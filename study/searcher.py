@@ -4,21 +4,24 @@ Written on Ray's Searcher and Optuna's ask-and-tell, not on Ray's OptunaSearch: 
 stopped as COMPLETE, so that TPE compares accuracies of different epochs.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import optuna
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
+import search_spaces
+from results import Run
 from search_spaces import Space, SpaceError
 from study.asha import EPOCH, METRIC
 from study.models import require_weights
 from study.recipe import Recipe, RecipeError
-from study.record import Event, OfThisProcess
+from study.record import Event, OfThisProcess, RecordError
 
 CHECKED_DRAWS = 20
 STATE_OF = {
@@ -39,15 +42,36 @@ class Suggestion:
     trial: optuna.Trial
 
 
+class Past(TypedDict):
+    """A finished trial of another study, JSON-ready: its whole recipe, how it ended, its validation accuracies."""
+
+    recipe: dict[str, Any]
+    status: str
+    accuracies: list[float]
+
+
 @dataclass(frozen=True)
 class Question:
-    """What is varied and around what: the space, the Recipe that gives all other fields, and the seed."""
+    """What is varied and around what: the space, the Recipe that gives all other fields, and the seed.
+
+    Attributes:
+        fixed: fields that the whole study has at one value, whatever the space would draw; `base` has them too.
+        method: "tpe", or "random" for a control.
+        history: finished trials of another study, which the sampler knows from the start; they have no number here.
+    """
 
     space: Space
     space_name: str
     base: Recipe
     max_epochs: int
     seed: int
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    method: Literal["tpe", "random"] = "tpe"
+    history: Sequence[Past] = ()
+
+    def numbered(self, study: optuna.Study) -> int:
+        """How many trials of its own `study` has, running ones among them: the number of the next one."""
+        return len(study.get_trials(deepcopy=False)) - len(self.history)
 
     def recipe(self, number: int, config: dict[str, Any]) -> Recipe:
         """The Recipe of trial `number` with the drawn fields `config`.
@@ -66,36 +90,45 @@ class Question:
 
         Raises:
             SpaceError: the space raises, draws a field that no Recipe has, a value that it refuses, or a knob that
-                never means anything.
+                never means anything; it cannot give what is fixed, what is fixed never means anything, or nothing is
+                left to vary.
             WeightsError: a drawn recipe is pretrained, and its weights cannot be had.
         """
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-        idle: set[str] | None = None
+        idle: dict[str, str] | None = None
+        drawn: set[str] = set()
         for _ in range(CHECKED_DRAWS):
             trial = study.ask()
             recipe = self.recipe(0, self.draw(trial))
             require_weights(recipe)
-            now = {name: why for name, why in recipe.meaningless().items() if name in trial.params}
-            idle = set(now) if idle is None else idle & set(now)
-            reasons = now
-        for name in idle or ():
-            raise SpaceError(f"space {self.space_name} varies {name!r}, which means nothing while {reasons[name]}")
+            drawn |= set(trial.params)
+            now = {name: why for name, why in recipe.meaningless().items() if name in {*trial.params, *self.fixed}}
+            idle = now if idle is None else {name: why for name, why in now.items() if name in idle}
+        for name, why in (idle or {}).items():
+            said = f"--fix {name}" if name in self.fixed else f"varies {name!r}, which"
+            raise SpaceError(f"space {self.space_name}: {said} means nothing while {why}")
+        if not drawn:
+            raise SpaceError(f"space {self.space_name} has nothing left to vary with {', '.join(self.fixed)} fixed")
 
     def draw(self, trial: Any) -> dict[str, Any]:
-        """The fields that the space draws from an Optuna trial.
+        """The fields that the space draws from an Optuna trial, around those that are fixed.
 
         Raises:
-            SpaceError: the space itself raises, or returns no dict of fields.
+            SpaceError: the space itself raises, returns no dict of fields, or cannot give what is fixed.
         """
         try:
-            config = self.space(trial)
-        except (SpaceError, optuna.TrialPruned):
-            raise
-        except Exception as error:
-            raise SpaceError(f"space {self.space_name} raised {type(error).__name__}: {error}") from error
-        if not isinstance(config, dict):
-            raise SpaceError(f"space {self.space_name} returned {config!r}; allowed: a dict of Recipe fields")
-        return config
+            return search_spaces.draw(self.space, trial, self.fixed)
+        except SpaceError as error:
+            raise SpaceError(f"space {self.space_name}: {error}") from error
+
+
+def knobs_as_json(question: Question) -> dict[str, Any]:
+    """What the question varies: field -> Optuna's own JSON of its distribution, as an object."""
+    found = search_spaces.knobs(question.space, question.fixed)
+    return {
+        name: json.loads(optuna.distributions.distribution_to_json(distribution))
+        for name, distribution in found.items()
+    }
 
 
 class OptunaSearcher(OfThisProcess, Searcher):
@@ -107,7 +140,7 @@ class OptunaSearcher(OfThisProcess, Searcher):
     Args:
         study: fresh, or rebuilt by `rebuild`.
         question: what to draw.
-        samples: how many trials the study has in the end.
+        may_begin: whether the trial of this number may still begin.
         unfinished: trials of an earlier process to go on with, before any new one.
         on_suggestion: called with each new Suggestion before it is given to Ray.
     """
@@ -116,20 +149,23 @@ class OptunaSearcher(OfThisProcess, Searcher):
         self,
         study: optuna.Study,
         question: Question,
-        samples: int,
+        may_begin: Callable[[int], bool],
         unfinished: Sequence[Suggestion],
         on_suggestion: Callable[[Suggestion], None],
     ) -> None:
         super().__init__(metric=METRIC, mode="max")
-        self._study, self._question, self._samples = study, question, samples
+        self._study, self._question, self._may_begin = study, question, may_begin
         self._unfinished = list(unfinished)
         self._on_suggestion = on_suggestion
         self._running: dict[str, Suggestion] = {}
+        # Of each unfinished trial, the last epoch that Optuna knows of.
+        trials = study.get_trials(deepcopy=False)[len(question.history) :]
+        self._told = {number: trial.last_step or 0 for number, trial in enumerate(trials)}
 
     def suggest(self, trial_id: str) -> Any:
         if self._unfinished:
             suggestion = self._unfinished.pop(0)
-        elif len(self._study.get_trials(deepcopy=False)) < self._samples:
+        elif self._may_begin(self._question.numbered(self._study)):
             suggestion = ask(self._study, self._question)
             self._on_suggestion(suggestion)
         else:
@@ -138,17 +174,20 @@ class OptunaSearcher(OfThisProcess, Searcher):
         return {"number": suggestion.number, "recipe": suggestion.recipe.as_dict()}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        if METRIC in result and "diverged" not in result:
-            self._running[trial_id].trial.report(result[METRIC], result[EPOCH])
+        suggestion = self._running[trial_id]
+        # An epoch trained again, from a checkpoint that is older than the record, is known already.
+        if METRIC in result and "diverged" not in result and result[EPOCH] > self._told.get(suggestion.number, 0):
+            suggestion.trial.report(result[METRIC], result[EPOCH])
+            self._told[suggestion.number] = result[EPOCH]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        trial = self._running[trial_id].trial
+        number = self._running[trial_id].number
         if error or result is None or "diverged" in result:
-            tell(self._study, trial.number, "failed", None)
+            tell(self._study, self._question, number, "failed", None)
             return
         self.on_trial_result(trial_id, result)
         completed = result[EPOCH] >= self._question.max_epochs
-        tell(self._study, trial.number, "completed" if completed else "stopped", result[METRIC])
+        tell(self._study, self._question, number, "completed" if completed else "stopped", result[METRIC])
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the record is what a study is resumed from."""
@@ -163,11 +202,11 @@ def ask(study: optuna.Study, question: Question, config: dict[str, Any] | None =
     Trial 0 is always the base Recipe itself. Where the space's range leaves one of its values out, Optuna is not told
     of that one, as it could not have drawn it.
     """
-    number = len(study.get_trials(deepcopy=False))
+    number = question.numbered(study)
     known = config if config is not None else question.base.as_dict() if number == 0 else None
     if known is None:
         # A fresh sampler each time: its generator's state would be lost with the process.
-        study.sampler = sampler(derived_seed(question.seed, number))
+        study.sampler = sampler(question.method, derived_seed(question.seed, number))
         trial = study.ask()
         drawn = question.draw(trial)
     else:
@@ -181,15 +220,20 @@ def ask(study: optuna.Study, question: Question, config: dict[str, Any] | None =
     return Suggestion(number, drawn, question.recipe(number, drawn), trial)
 
 
-def sampler(seed: int) -> optuna.samplers.BaseSampler:
-    """TPE. Running trials count as bad ones (constant liar), so that trials side by side do not try the same thing."""
+def sampler(method: Literal["tpe", "random"], seed: int) -> optuna.samplers.BaseSampler:
+    """TPE, or nothing but chance.
+
+    For TPE running trials count as bad ones (constant liar), so that trials side by side do not try the same thing.
+    """
+    if method == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
     return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
 
 
-def tell(study: optuna.Study, number: int, status: str, accuracy: float | None) -> None:
+def tell(study: optuna.Study, question: Question, number: int, status: str, accuracy: float | None) -> None:
     """Tells `study` how trial `number` ended; a stopped one is PRUNED, with the steps it reported."""
     state = STATE_OF[status]
-    study.tell(number, accuracy if state == TrialState.COMPLETE else None, state=state)
+    study.tell(len(question.history) + number, accuracy if state == TrialState.COMPLETE else None, state=state)
 
 
 def rebuild(database: Path, question: Question, events: Iterable[Event]) -> tuple[optuna.Study, list[Suggestion]]:
@@ -197,22 +241,57 @@ def rebuild(database: Path, question: Question, events: Iterable[Event]) -> tupl
 
     Returns:
         The study, and the trials that have not ended.
+
+    Raises:
+        RecordError: the events are not in the order in which a study writes them.
     """
     database.unlink(missing_ok=True)
     study = optuna.create_study(study_name="study", storage=f"sqlite:///{database}", direction="maximize")
+    _tell_history(study, question)
     open_trials: dict[int, Suggestion] = {}
     last: dict[int, float] = {}
     for event in events:
         number = event["number"]
         if event["event"] == "trial":
+            if number != question.numbered(study):
+                raise RecordError(f"the record is damaged: trial {number} is not the one that was to come")
             open_trials[number] = ask(study, question, event["config"])
+        elif number not in open_trials:
+            raise RecordError(f"the record is damaged: trial {number} goes on after its end, or never began")
         elif event["event"] == "epoch":
             last[number] = event[METRIC]
             open_trials[number].trial.report(event[METRIC], event["training_iteration"])
         elif event["event"] == "end":
             del open_trials[number]
-            tell(study, number, event["status"], last.get(number))
+            tell(study, question, number, event["status"], last.get(number))
     return study, list(open_trials.values())
+
+
+def _tell_history(study: optuna.Study, question: Question) -> None:
+    for past in question.history:
+        study.enqueue_trial(past["recipe"])
+        trial = study.ask()
+        question.draw(_Known(trial, past["recipe"]))
+        for epoch, accuracy in enumerate(past["accuracies"], 1):
+            trial.report(accuracy, epoch)
+        state = STATE_OF[past["status"]]
+        study.tell(trial, past["accuracies"][-1] if state == TrialState.COMPLETE else None, state=state)
+
+
+def history(run: Run, question: Question) -> list[Past]:
+    """The finished trials of `run` that `question` could have asked: all that differs from its base, it varies."""
+    study = optuna.create_study()
+    found: list[Past] = []
+    for number in map(int, run.trials.index[run.trials["epochs"] > 0]):
+        recipe, status = run.recipe(number), run.trials["status"][number]
+        if status == "running":
+            continue
+        drawn = question.draw(_Known(study.ask(), recipe))
+        asked = question.base.as_dict() | {name: recipe[name] for name in drawn}
+        if all(asked[name] == value for name, value in recipe.items() if name not in ("epochs", "seed")):
+            of_trial = run.epochs[run.epochs["number"] == number].sort_values("training_iteration")
+            found.append({"recipe": recipe, "status": status, "accuracies": of_trial["val_accuracy"].tolist()})
+    return found
 
 
 def derived_seed(seed: int, number: int) -> int:
@@ -225,6 +304,9 @@ class _Known:
 
     def __init__(self, trial: optuna.Trial, values: dict[str, Any]) -> None:
         self._trial, self._values = trial, values
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._trial, name)
 
     def suggest_float(self, name: str, low: float, high: float, **options: Any) -> float:
         inside = low <= self._values[name] <= high

@@ -75,7 +75,7 @@ class Training:
 
     Raises:
         Diverged: from the iteration, at the first step whose loss is not finite, or after an epoch whose validation
-            loss is not.
+            loss is not (without validation: one of the weights).
     """
 
     def __init__(
@@ -154,8 +154,8 @@ class Training:
         sizes[-1] = len(self._labels) - size * (self.steps - 1)
         train_loss = float(self._losses @ sizes) / len(self._labels)
         val_loss, val_accuracy = self._validate()
-        if val_loss is not None and not math.isfinite(val_loss):
-            raise Diverged(number, self.steps, val_loss)
+        if not math.isfinite(self._size_of_weights() if val_loss is None else val_loss):
+            raise Diverged(number, self.steps, math.nan if val_loss is None else val_loss)
         seconds = before + time.perf_counter() - started
         self.epoch, self.step, self._seconds = number + 1, 0, 0.0
         return Epoch(number, train_loss, val_loss, val_accuracy, seconds)
@@ -215,6 +215,10 @@ class Training:
         if len(bad):
             step = self.step - len(recent) + int(bad[0]) + 1
             raise Diverged(self.epoch, step, float(self._losses[step - 1]))
+
+    def _size_of_weights(self) -> float:
+        """Not finite where the last step of an epoch has overflowed a weight, which no later loss may show."""
+        return float(torch.stack([parameter.detach().abs().max() for parameter in self.model.parameters()]).sum())
 
     def _validate(self) -> tuple[float | None, float | None]:
         if self._validation is None:

@@ -123,6 +123,15 @@ class Recorder(OfThisProcess, tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.end(trial.config["number"], "failed", _reason(trial))
 
+    @property
+    def epochs_spent(self) -> int:
+        """Epochs of all trials together."""
+        return sum(self._epochs.values())
+
+    def epochs_of(self, number: int) -> int:
+        """Epochs that the trial `number` has finished."""
+        return self._epochs.get(number, 0)
+
     def unfinished(self) -> list[int]:
         """Numbers of the trials that have begun and not ended."""
         ended = {event["number"] for event in self._record.events if event["event"] == "end"}
@@ -216,7 +225,7 @@ def run_trials(
         checkpoints=str(checkpoints),
         checkpoint_epochs=tuple(checkpoint_epochs),
         weights=None if weights is None else str(weights.resolve()),
-        threads=max(1, int(slots.cpus)),
+        threads=slots.threads,
         gpu=slots.gpus > 0,
     )
     tuner = tune.Tuner(

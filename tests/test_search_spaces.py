@@ -97,9 +97,9 @@ def test_a_pinned_model_leaves_only_its_own_knobs() -> None:
 @pytest.mark.parametrize(
     ("fixed", "message"),
     [
-        ({"optimizer": "rmsprop"}, "optimizer is pinned to 'rmsprop', but the space draws it from sgd, adam"),
-        ({"optimizer": "sgd", "lr": 2.0}, "lr is pinned to 2.0, but the space draws it from 0.01 to 1, logarithmic"),
-        ({"optimizer": "adam", "batch_size": 48}, "batch_size is pinned to 48, .* from 32 to 128 by 32"),
+        ({"optimizer": "rmsprop"}, "optimizer is fixed at 'rmsprop', but the space draws it from sgd, adam"),
+        ({"optimizer": "sgd", "lr": 2.0}, "lr is fixed at 2.0, but the space draws it from 0.01 to 1, logarithmic"),
+        ({"optimizer": "adam", "batch_size": 48}, "batch_size is fixed at 48, .* from 32 to 128 by 32"),
     ],
 )
 def test_a_value_outside_the_range_is_refused_with_both_named(fixed: Fields, message: str, trial: optuna.Trial) -> None:
@@ -108,7 +108,7 @@ def test_a_value_outside_the_range_is_refused_with_both_named(fixed: Fields, mes
 
 
 def test_a_value_against_what_the_space_sets_is_refused(trial: optuna.Trial) -> None:
-    with pytest.raises(SpaceError, match=r"momentum is pinned to 0\.5, but the space sets it to 0\.85"):
+    with pytest.raises(SpaceError, match=r"momentum is fixed at 0\.5, but the space sets it to 0\.85"):
         draw(SPACES["fast"], trial, {"momentum": 0.5})
 
 

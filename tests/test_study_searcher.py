@@ -22,7 +22,7 @@ class Driven:
     def __init__(self, path: Path, samples: int = 20) -> None:
         self.events: list[dict[str, Any]] = []
         self.study, _ = rebuild(path, QUESTION, [])
-        self.searcher = OptunaSearcher(self.study, QUESTION, samples, [], self._suggested)
+        self.searcher = OptunaSearcher(self.study, QUESTION, lambda number: number < samples, [], self._suggested)
         self.suggestions: list[Suggestion] = []
 
     def _suggested(self, suggestion: Suggestion) -> None:
@@ -106,7 +106,7 @@ def test_trials_cut_off_with_their_driver_are_handed_out_again_under_their_numbe
     driven.run(0, [0.4], "stopped")
     cut_off = driven.searcher.suggest("ray_1")
     study, unfinished = rebuild(tmp_path / "again.db", QUESTION, driven.events)
-    searcher = OptunaSearcher(study, QUESTION, 20, unfinished, lambda suggestion: None)
+    searcher = OptunaSearcher(study, QUESTION, lambda number: True, unfinished, lambda suggestion: None)
     assert searcher.suggest("new_1") == cut_off
     assert searcher.suggest("new_2")["number"] == 2
 

@@ -9,7 +9,7 @@ REPOSITORY = Path(__file__).parent.parent
 RAY = {"asha", "searcher", "trainable", "tuning"}
 BELOW = [
     "record", "recipe", "data", "augment", "resources", "flags", "models", "training", "asha", "searcher", "trainable",
-    "tuning", "screen", "search", "final", "opening", "baseline", "run",
+    "tuning", "screen", "jobs", "search", "final", "opening", "evidence", "baseline", "replay", "run",
 ]  # fmt: skip
 
 

@@ -1,0 +1,281 @@
+"""How much of a study's number is luck, and what it cost: what finalists, audit, control and the tuned baseline say.
+
+    run = results.load("runs/my-study")
+    results.finalists(run), results.audited(run), results.control(run), results.attribution(run), results.budget(run)
+
+`evidence` is all of it as metrics.json has it, and `sentences` as a person reads it.
+"""
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from results.analysis import incumbent, leaderboard
+from results.statistics import Z95
+from results.tables import Run
+
+
+def finalists(run: Run) -> pd.DataFrame:
+    """The trials that were trained again for the final epochs on the training split, from fresh seeds.
+
+    The search's score is the best of many, so a part of it is luck; the confirmed one was drawn afresh. Their
+    difference, the selection optimism, holds the longer training as well where the two differ in epochs.
+
+    Returns:
+        Index `trial` (int64), the best confirmed first, ties to the earlier trial. Columns `search_score`,
+        `confirmed_score` (validation accuracies, fractions; the second a mean over seeds), `standard_deviation` (over
+        seeds, NaN with one), `optimism` (search_score - confirmed_score), `seeds`, `search_epochs`, `epochs` (int64).
+    """
+    epochs = run.finalist_epochs
+    columns = ["search_score", "confirmed_score", "standard_deviation", "optimism", "seeds", "search_epochs", "epochs"]
+    whole_numbers = dict.fromkeys(("seeds", "search_epochs", "epochs"), "int64")
+    last = epochs[epochs["training_iteration"] == epochs["training_iteration"].max()]
+    scores = last.groupby("trial")["val_accuracy"]
+    table = pd.DataFrame({"confirmed_score": scores.mean(), "standard_deviation": scores.std(), "seeds": scores.size()})
+    table["search_score"] = run.trials["val_accuracy"].reindex(table.index)
+    table["search_epochs"] = run.trials["epochs"].reindex(table.index, fill_value=0)
+    table["epochs"] = int(last["training_iteration"].max()) if len(last) else 0
+    table["optimism"] = table["search_score"] - table["confirmed_score"]
+    table = table[columns].astype(whole_numbers).rename_axis("trial").sort_index()
+    return table.sort_values("confirmed_score", ascending=False, kind="stable")
+
+
+def audited(run: Run) -> pd.DataFrame:
+    """The stopped trials that were trained to their end after the search; no choice has seen this.
+
+    Returns:
+        Index `trial` (int64). Columns `stopped_at` (epochs, int64), `val_accuracy_there`, `val_accuracy_at_end`
+        (fractions), `rank_at_end` (int64, from 1, among the whole trials and itself), `would_have_won` (bool).
+    """
+    epochs = run.audit_epochs
+    at_end = epochs[epochs["training_iteration"] == run.study["max_epochs"]].set_index("trial")["val_accuracy"]
+    table = pd.DataFrame({"val_accuracy_at_end": at_end}).sort_index()
+    table.insert(0, "stopped_at", run.trials["epochs"].reindex(table.index))
+    table.insert(1, "val_accuracy_there", run.trials["val_accuracy"].reindex(table.index))
+    whole = run.trials.loc[run.trials["status"] == "completed", "val_accuracy"]
+    table["rank_at_end"] = [1 + int((whole > accuracy).sum()) for accuracy in table["val_accuracy_at_end"]]
+    table["would_have_won"] = table["val_accuracy_at_end"] > (whole.max() if len(whole) else -math.inf)
+    return table.astype({"stopped_at": "int64", "rank_at_end": "int64", "would_have_won": "bool"}).rename_axis("trial")
+
+
+def rung_correlation(run: Run) -> pd.DataFrame:
+    """Do early rungs predict the end? Over whole trials and audited ones together.
+
+    An audited trial stands for all that were stopped, so that it counts as many times as there are stopped trials to
+    an audited one; without that, a correlation over survivors alone is too low.
+
+    Returns:
+        Index `rung` (epochs below max_epochs, ascending). Columns `trials` (int64), `spearman` (weighted Spearman's rho
+        of val_accuracy at the rung and at the end; NaN below 3 trials).
+    """
+    end = run.study["max_epochs"]
+    whole = run.trials.index[run.trials["status"] == "completed"]
+    own = run.epochs[run.epochs["number"].isin(whole)].pivot(
+        index="number", columns="training_iteration", values="val_accuracy"
+    )
+    more = run.audit_epochs.pivot(index="trial", columns="training_iteration", values="val_accuracy")
+    stopped = run.trials["stop_reason"].str.startswith("rung", na=False).sum()
+    table = pd.concat([own, more]).reindex(columns=range(1, end + 1)).dropna(subset=[end])
+    weights = pd.Series([1.0] * len(own) + [stopped / len(more) if len(more) else 1.0] * len(more))
+    weights.index = pd.Index([*own.index, *more.index])
+    rows = []
+    for rung in run.study["rungs"]:
+        if rung < end:
+            both = table[[rung, end]].dropna()
+            rho = _weighted_spearman(both[rung], both[end], weights[both.index])
+            rows.append({"rung": rung, "trials": len(both), "spearman": rho})
+    found = pd.DataFrame(rows, columns=["rung", "trials", "spearman"])
+    return found.astype({"rung": "int64", "trials": "int64", "spearman": "float64"}).set_index("rung")
+
+
+def _weighted_spearman(one: "pd.Series[float]", other: "pd.Series[float]", weights: "pd.Series[float]") -> float:
+    """Pearson's r of weighted mid-ranks (as R's wCorr, Bailey & Emad 2023); with equal weights it is Spearman's rho."""
+    if len(one) < 3 or one.nunique() < 2 or other.nunique() < 2:
+        return math.nan
+
+    def ranks(values: "pd.Series[float]") -> "pd.Series[float]":
+        of_value = weights.groupby(values).sum().sort_index()
+        return values.map(of_value.cumsum() - of_value / 2)
+
+    total = weights.sum()
+    a, b = ranks(one), ranks(other)
+    a, b = a - (weights * a).sum() / total, b - (weights * b).sum() / total
+    return float((weights * a * b).sum() / math.sqrt((weights * a * a).sum() * (weights * b * b).sum()))
+
+
+def control(run: Run) -> dict[str, float] | None:
+    """The search against random search in the same space, at the same number of epochs; None without a control.
+
+    Returns:
+        `epochs` (spent by each), `search`, `control` (best validation accuracy by then, fractions), `difference`, and
+        `chance` (half width of the 95% interval of a difference that validation images alone make).
+    """
+    if run.control is None or run.control.trials.empty or run.trials.empty:
+        return None
+    epochs = int(min(run.trials["epochs"].sum(), run.control.trials["epochs"].sum()))
+    found = {"search": _best_within(run, epochs), "control": _best_within(run.control, epochs)}
+    if any(math.isnan(accuracy) for accuracy in found.values()):
+        return None
+    n = run.study["data"]["validation"]
+    variance = sum(accuracy * (1 - accuracy) / n for accuracy in found.values())
+    return {
+        "epochs": epochs,
+        **found,
+        "difference": found["search"] - found["control"],
+        "chance": Z95 * math.sqrt(variance),
+    }
+
+
+def _best_within(run: Run, epochs: int) -> float:
+    """The best validation accuracy that any trial had shown after `epochs` of all trials together."""
+    path = incumbent(run.trials, run.epochs)
+    within = path[path["epochs_spent"] <= epochs]
+    return float(within["val_accuracy"].iloc[-1]) if len(within) else math.nan
+
+
+def attribution(run: Run) -> dict[str, Any] | None:
+    """How the gain on the test set splits; None without a tuned baseline that has met the test set.
+
+    Returns:
+        `tuning` (the published network's own lr and batch size, tuned, against the published ones) and `recipe` (the
+        winner against that): `difference` (fraction), `difference_interval` (95%) and `verdict` each.
+    """
+    found: dict[str, Any] | None = (run.final or {}).get("attribution")
+    return found
+
+
+def budget(run: Run) -> pd.DataFrame:
+    """What each part of the study cost, so that accuracies are compared at known cost.
+
+    Returns:
+        Index `part` (search, audit, control, tuned baseline, finalists, final; those that there were). Columns
+        `trainings`, `epochs`, `images` (trained on, int64) and `seconds` (of training and validation, summed over
+        trainings that may have run side by side).
+    """
+    small, large = run.study["data"]["train"], run.study["data"]["train"] + run.study["data"]["validation"]
+    parts = {
+        "search": (run.epochs, ["number"], small),
+        "audit": (run.audit_epochs, ["trial"], small),
+        "control": (None if run.control is None else run.control.epochs, ["number"], small),
+        "tuned baseline": (None if run.tuned_baseline is None else run.tuned_baseline.epochs, ["number"], small),
+        "finalists": (run.finalist_epochs, ["trial", "seed"], small),
+        "final": (run.final_epochs, ["role", "seed"], large),
+    }
+    rows = {
+        part: {
+            "trainings": len(epochs.drop_duplicates(key)),
+            "epochs": len(epochs),
+            "images": len(epochs) * images,
+            "seconds": float(epochs["seconds"].sum()),
+        }
+        for part, (epochs, key, images) in parts.items()
+        if epochs is not None and len(epochs)
+    }
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["trainings", "epochs", "images", "seconds"])
+    dtypes = {"trainings": "int64", "epochs": "int64", "images": "int64", "seconds": "float64"}
+    return table.astype(dtypes).rename_axis("part")
+
+
+def evidence(run: Run) -> dict[str, Any]:
+    """All of this, JSON-ready, as metrics.json has it: only the keys for which the study did the work."""
+    found: dict[str, Any] = {"budget": budget(run).reset_index().to_dict("records")}
+    confirmed = finalists(run)
+    if len(confirmed):
+        found["finalists"] = _records(confirmed)
+    audit = audited(run)
+    if len(audit):
+        found["audit"] = {"trials": _records(audit), "rungs": _records(rung_correlation(run))}
+    beside = control(run)
+    if beside is not None:
+        found["control"] = beside
+    found["sentences"] = sentences(run)
+    return found
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """JSON-ready rows: missing values are null."""
+    plain = table.reset_index().astype(object)
+    return [
+        {str(name): value for name, value in row.items()} for row in plain.where(plain.notna(), None).to_dict("records")
+    ]
+
+
+def sentences(run: Run) -> list[str]:
+    """What there is to say, one or two sentences for each kind of evidence."""
+    said = [_on_finalists(run), _on_audit(run), _on_control(run), _on_attribution(run), _on_budget(run)]
+    return [sentence for sentence in said if sentence]
+
+
+def _on_finalists(run: Run) -> str:
+    table = finalists(run)
+    if table.empty:
+        return ""
+    first = table.iloc[0]
+    seeds = "one fresh seed" if first["seeds"] == 1 else f"{first['seeds']:.0f} fresh seeds"
+    ranked = leaderboard(run.trials).index
+    kept = "also the search's best" if table.index[0] == ranked[0] else f"not trial {ranked[0]}, the search's best"
+    longer = first["epochs"] != first["search_epochs"]
+    why = f", with {first['epochs']:.0f} epochs instead of {first['search_epochs']:.0f}" if longer else ""
+    return (
+        f"Finalists: of the {len(table)} best, trained again from {seeds}, trial {table.index[0]} is the best, {kept}. "
+        f"The search said {first['search_score']:.2%}, confirmed are {first['confirmed_score']:.2%}: selection "
+        f"optimism {100 * first['optimism']:+.2f} points{why}."
+    )
+
+
+def _on_audit(run: Run) -> str:
+    table = audited(run)
+    if table.empty:
+        return ""
+    won = table.index[table["would_have_won"]].tolist()
+    stopped = int(run.trials["stop_reason"].str.startswith("rung", na=False).sum())
+    outcome = (
+        f"trial{'s' if len(won) > 1 else ''} {', '.join(map(str, won))} would have won"
+        if won
+        else "none would have won"
+    )
+    rho = rung_correlation(run).dropna()
+    rungs = ", ".join(f"{row['spearman']:.2f} after {rung}" for rung, row in rho.iterrows())
+    correlation = f" Rank correlation with the end: {rungs} epochs." if rungs else ""
+    return f"Early stopping: {len(table)} of {stopped} stopped trials were trained to the end; {outcome}.{correlation}"
+
+
+def _on_control(run: Run) -> str:
+    found = control(run)
+    if found is None:
+        return ""
+    keep = "earned its keep" if found["difference"] > found["chance"] else "did not earn its keep here"
+    if abs(found["difference"]) <= found["chance"]:
+        keep = "cannot be told from random search here"
+    return (
+        f"Control: after {found['epochs']:,} epochs each, the search had found {found['search']:.2%} validation "
+        f"accuracy and random search {found['control']:.2%}. The search {keep}: {100 * found['difference']:+.2f} "
+        f"points, where chance in the validation images alone makes ±{100 * found['chance']:.2f}; one run of each."
+    )
+
+
+def _on_attribution(run: Run) -> str:
+    found = attribution(run)
+    if found is None:
+        return ""
+    steps = {
+        name: f"{100 * step['difference']:+.2f} points (95% interval {100 * step['difference_interval'][0]:+.2f} to "
+        f"{100 * step['difference_interval'][1]:+.2f}; {step['verdict']})"
+        for name, step in found.items()
+    }
+    return (
+        f"Attribution: tuning the published network's own learning rate and batch size gives {steps['tuning']} on the "
+        f"test set; what the better recipe adds to that is {steps['recipe']}."
+    )
+
+
+def _on_budget(run: Run) -> str:
+    table = budget(run)
+    if table.empty:
+        return ""
+    parts = ", ".join(f"{part} {row['epochs']:,.0f}" for part, row in table.iterrows())
+    return (
+        f"Cost: {table['epochs'].sum():,} epochs over {table['images'].sum() / 1e6:,.1f} million images, "
+        f"{table['seconds'].sum() / 60:,.0f} minutes of training ({parts} epochs)."
+    )
