@@ -24,7 +24,7 @@ from rich.text import Text
 from results.analysis import best, compare, leaderboard
 from results.doctor import diagnose
 from results.proposal import next_space
-from results.summary import show
+from results.summary import show, test_accuracy
 from results.tables import RUNS_DIR, Run, RunError, find_runs, load_run
 
 # A pipe has no width to fit into: a trial or a run is a line there, for grep.
@@ -86,7 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader, such as head, has had enough; Python would complain of it once more when it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        print(f"results: {error.filename}: {error.strerror}", file=sys.stderr)
+        # pandas raises some of its own, which name no file
+        said = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+        print(f"results: {said}", file=sys.stderr)
         return 2
     return 0
 
@@ -139,8 +141,10 @@ def _compare(asked: argparse.Namespace) -> None:
     rows.add_column("")
     for path in table.index:
         rows.add_column(Text(path), overflow="fold")
-    for name, values in table.items():
-        rows.add_row(str(name).replace("_", " "), *(Text(_said(str(name), value)) for value in values))
+    for name, values in table.dropna(axis="columns", how="all").items():
+        rows.add_row(
+            _COMPARED.get(str(name), str(name).replace("_", " ")), *(Text(_said(str(name), value)) for value in values)
+        )
     console = _console()
     if (table["dataset"] == "synthetic").any():
         console.print("Synthetic images: no number here says anything about CIFAR-10.", style="bold yellow")
@@ -149,9 +153,16 @@ def _compare(asked: argparse.Namespace) -> None:
     for path, row in table.iloc[1:].iterrows():
         if pd.notna(row["verdict"]):
             console.print(f"\n{path}: {_verdict(row, first)}", highlight=False, markup=False, soft_wrap=True)
-        if not row["same_split"]:
+        if not row["same_data"]:
+            warning = f"{path} was trained on other images than {first}: no accuracy of theirs can be compared."
+            console.print(warning, style="yellow", markup=False, soft_wrap=True)
+        elif not row["same_split"]:
             warning = f"{path} held out other images for validation than {first}: compare test accuracies only."
             console.print(warning, style="yellow", markup=False, soft_wrap=True)
+
+
+# Rows of the comparison whose column's name alone would not be understood.
+_COMPARED = {"only_this": "right, first wrong", "only_first": "wrong, first right", "p_value": "McNemar p"}
 
 
 def _verdict(row: "pd.Series[Any]", first: object) -> str:
@@ -217,7 +228,8 @@ def _list(asked: argparse.Namespace) -> None:
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for heading in rows[0]:
-        table.add_column(heading.replace("_", " "), overflow="fold")
+        # A wrapped path could be neither read nor copied.
+        table.add_column(heading.replace("_", " "), overflow="fold", no_wrap=heading == "run")
     for row in rows:
         accuracies = {
             name: f"{row[name]:.2%}" for name in ("best_val_accuracy", "test_accuracy") if row[name] is not None
@@ -239,7 +251,7 @@ def _listed(path: Path) -> dict[str, Any]:
     if len(leaderboard(run.trials)):
         row["best_val_accuracy"] = float(best(run.trials)["val_accuracy"])
     side = final.get("winner") or final.get("recipe_under_test")
-    return {**row, "test_accuracy": side and side["accuracy"], "verdict": final.get("verdict")}
+    return {**row, "test_accuracy": side and test_accuracy(side), "verdict": final.get("verdict")}
 
 
 def _console() -> Console:
