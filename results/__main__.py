@@ -227,15 +227,19 @@ def _list(asked: argparse.Namespace) -> None:
         _print_json(rows)
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in rows[0]:
-        # A wrapped path could be neither read nor copied.
-        table.add_column(heading.replace("_", " "), overflow="fold", no_wrap=heading == "run")
+    for heading in ("date", "run", "space", "samples", "validation", "test", "verdict", "status"):
+        table.add_column(heading)
     for row in rows:
-        accuracies = {
-            name: f"{row[name]:.2%}" for name in ("best_val_accuracy", "test_accuracy") if row[name] is not None
-        }
-        table.add_row(*(Text("" if value is None else str(value)) for value in {**row, **accuracies}.values()))
-    _console().print(table)
+        space = "(baseline)" if row["kind"] == "baseline" else str(row["space"] or "")
+        made_up = " (synthetic images)" if row["dataset"] == "synthetic" else ""
+        samples = "" if row["kind"] == "baseline" else str(row["samples"] or "")
+        accuracies = (
+            "" if row[name] is None else f"{row[name]:.2%}" for name in ("best_val_accuracy", "test_accuracy")
+        )
+        cells = (row["date"] or "", row["run"], space + made_up, samples, *accuracies, row["verdict"] or "")
+        table.add_row(*(Text(cell) for cell in (*cells, row["status"])))
+    # A run is a line in a terminal as well: in narrow columns neither dates nor paths could be read or copied.
+    Console(width=PIPE_WIDTH).print(table)
 
 
 def _listed(path: Path) -> dict[str, Any]:

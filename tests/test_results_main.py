@@ -160,6 +160,19 @@ def test_list_gives_the_mean_of_several_seeds_and_names_what_it_cannot_read(
     assert "half-written" in rows["runs/broken"]["status"]
 
 
+def test_list_has_a_line_for_each_run_and_marks_synthetic_images(capsys: pytest.CaptureFixture[str]) -> None:
+    made_run(Path("runs/made-up"), TRIALS, KNOBS, dataset="synthetic", created="2026-11-24T11:00:00+00:00")
+    made_run(Path("runs/seeds"), [], {}, kind="baseline", space=None, created="2026-11-25T11:00:00+00:00")
+    assert main(["list"]) == 0
+    _, made, made_up, seeds = capsys.readouterr().out.splitlines()
+    said = [" ".join(line.split()) for line in (made, made_up, seeds)]
+    assert said == [
+        "2026-11-23 11:00 runs/made cnn 11 65.00% 82.00% no evidence finished",
+        "2026-11-24 11:00 runs/made-up cnn (synthetic images) 11 65.00% finished",
+        "2026-11-25 11:00 runs/seeds (baseline) finished",
+    ]
+
+
 @pytest.mark.parametrize("command", [["show"], ["report"], ["compare", "runs/made"], ["export", "--format", "csv"]])
 @pytest.mark.parametrize(("run_named", "why"), [("nowhere", "no such directory"), ("empty", "it has no study.json")])
 def test_what_is_no_run_is_refused_in_a_line(
