@@ -24,7 +24,7 @@ from rich.text import Text
 from results.analysis import best, compare, leaderboard
 from results.doctor import diagnose
 from results.proposal import next_space
-from results.summary import show
+from results.summary import show, test_accuracy
 from results.tables import RUNS_DIR, Run, RunError, find_runs, load_run
 
 # A pipe has no width to fit into: a trial or a run is a line there, for grep.
@@ -86,7 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader, such as head, has had enough; Python would complain of it once more when it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        print(f"results: {error.filename}: {error.strerror}", file=sys.stderr)
+        # pandas raises some of its own, which name no file
+        said = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+        print(f"results: {said}", file=sys.stderr)
         return 2
     return 0
 
@@ -139,8 +141,10 @@ def _compare(asked: argparse.Namespace) -> None:
     rows.add_column("")
     for path in table.index:
         rows.add_column(Text(path), overflow="fold")
-    for name, values in table.items():
-        rows.add_row(str(name).replace("_", " "), *(Text(_said(str(name), value)) for value in values))
+    for name, values in table.dropna(axis="columns", how="all").items():
+        rows.add_row(
+            _COMPARED.get(str(name), str(name).replace("_", " ")), *(Text(_said(str(name), value)) for value in values)
+        )
     console = _console()
     if (table["dataset"] == "synthetic").any():
         console.print("Synthetic images: no number here says anything about CIFAR-10.", style="bold yellow")
@@ -149,9 +153,16 @@ def _compare(asked: argparse.Namespace) -> None:
     for path, row in table.iloc[1:].iterrows():
         if pd.notna(row["verdict"]):
             console.print(f"\n{path}: {_verdict(row, first)}", highlight=False, markup=False, soft_wrap=True)
-        if not row["same_split"]:
+        if not row["same_data"]:
+            warning = f"{path} was trained on other images than {first}: no accuracy of theirs can be compared."
+            console.print(warning, style="yellow", markup=False, soft_wrap=True)
+        elif not row["same_split"]:
             warning = f"{path} held out other images for validation than {first}: compare test accuracies only."
             console.print(warning, style="yellow", markup=False, soft_wrap=True)
+
+
+# Rows of the comparison whose column's name alone would not be understood.
+_COMPARED = {"only_this": "right, first wrong", "only_first": "wrong, first right", "p_value": "McNemar p"}
 
 
 def _verdict(row: "pd.Series[Any]", first: object) -> str:
@@ -216,14 +227,19 @@ def _list(asked: argparse.Namespace) -> None:
         _print_json(rows)
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in rows[0]:
-        table.add_column(heading.replace("_", " "), overflow="fold")
+    for heading in ("date", "run", "space", "samples", "validation", "test", "verdict", "status"):
+        table.add_column(heading)
     for row in rows:
-        accuracies = {
-            name: f"{row[name]:.2%}" for name in ("best_val_accuracy", "test_accuracy") if row[name] is not None
-        }
-        table.add_row(*(Text("" if value is None else str(value)) for value in {**row, **accuracies}.values()))
-    _console().print(table)
+        space = "(baseline)" if row["kind"] == "baseline" else str(row["space"] or "")
+        made_up = " (synthetic images)" if row["dataset"] == "synthetic" else ""
+        samples = "" if row["kind"] == "baseline" else str(row["samples"] or "")
+        accuracies = (
+            "" if row[name] is None else f"{row[name]:.2%}" for name in ("best_val_accuracy", "test_accuracy")
+        )
+        cells = (row["date"] or "", row["run"], space + made_up, samples, *accuracies, row["verdict"] or "")
+        table.add_row(*(Text(cell) for cell in (*cells, row["status"])))
+    # A run is a line in a terminal as well: in narrow columns neither dates nor paths could be read or copied.
+    Console(width=PIPE_WIDTH).print(table)
 
 
 def _listed(path: Path) -> dict[str, Any]:
@@ -239,7 +255,7 @@ def _listed(path: Path) -> dict[str, Any]:
     if len(leaderboard(run.trials)):
         row["best_val_accuracy"] = float(best(run.trials)["val_accuracy"])
     side = final.get("winner") or final.get("recipe_under_test")
-    return {**row, "test_accuracy": side and side["accuracy"], "verdict": final.get("verdict")}
+    return {**row, "test_accuracy": side and test_accuracy(side), "verdict": final.get("verdict")}
 
 
 def _console() -> Console:

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -65,11 +65,13 @@ def effects(trials: pd.DataFrame, knob: str, bins: int = 4) -> pd.DataFrame:
 
     Args:
         knob: a Recipe field that the space drew.
-        bins: numbers with more values than this are put into as many bins of about equal counts.
+        bins: numbers with more values than this are put into as many bins of about equal counts, with edges of three
+            digits.
 
     Returns:
-        Index `knob`'s values, or intervals of them, ascending. Columns `trials`, `completed`, `stopped`, `failed`
-        (diverged or failed) (int64), `median`, `best` (fractions, of completed trials; NaN where there is none).
+        Index `knob`'s values, or intervals of them closed on the left, ascending. Columns `trials`, `completed`,
+        `stopped`, `failed` (diverged or failed) (int64), `median`, `best` (fractions, of completed trials; NaN where
+        there is none).
 
     Raises:
         KeyError: no trial has drawn `knob`.
@@ -82,10 +84,7 @@ def effects(trials: pd.DataFrame, knob: str, bins: int = 4) -> pd.DataFrame:
     if pd.api.types.is_bool_dtype(values):
         values = values.astype("bool")
     elif pd.api.types.is_numeric_dtype(values) and values.nunique() > bins:
-        # pandas widens the lowest bin by 10**-precision: that must stay small beside the values themselves.
-        smallest = float(values[values != 0].abs().min())
-        precision = 3 + max(0, -math.floor(math.log10(smallest)))
-        values = pd.qcut(values.astype("float64"), bins, precision=precision, duplicates="drop")
+        values = pd.cut(values.astype("float64"), _edges(values.astype("float64"), bins), right=False)
     accuracy = drawn["val_accuracy"].where(drawn["status"] == "completed")
     table = pd.DataFrame(
         {
@@ -99,6 +98,22 @@ def effects(trials: pd.DataFrame, knob: str, bins: int = 4) -> pd.DataFrame:
     )
     how = {"trials": "sum", "completed": "sum", "stopped": "sum", "failed": "sum", "median": "median", "best": "max"}
     return table.groupby(values.rename(knob), observed=True).agg(how)
+
+
+def _edges(values: "pd.Series[float]", bins: int) -> list[float]:
+    """Edges of bins of about equal counts, ascending: quantiles to three digits, the outermost beyond all values."""
+    edges = [_to_three_digits(edge, round) for edge in values.quantile([at / bins for at in range(1, bins)])]
+    lowest, highest = float(values.min()), float(values.max())
+    above = math.nextafter(highest, math.inf)  # the last bin, open on the right, holds the highest value as well
+    return sorted({_to_three_digits(lowest, math.floor), *edges, _to_three_digits(above, math.ceil)})
+
+
+def _to_three_digits(value: float, whole: Callable[[float], int]) -> float:
+    """`value` to three significant digits, rounded by `whole`."""
+    if value == 0:
+        return 0.0
+    digits = 2 - math.floor(math.log10(abs(value)))
+    return float(f"{whole(value * 10**digits) * 10.0**-digits:.3g}")
 
 
 def rank_correlation(run: "Run") -> pd.DataFrame:
@@ -164,7 +179,7 @@ def importance(run: "Run") -> pd.DataFrame:
 
     whole = int((run.trials["status"] == "completed").sum())
     if whole < FEWEST_FOR_IMPORTANCE:
-        raise ValueError(f"{whole} whole trials are too few to tell which knobs matter; 4 are the least")
+        raise ValueError(f"whole trials are too few to tell which knobs matter: {whole}, where 4 are the least")
     study = run.to_optuna()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -232,8 +232,10 @@ def _duplicates(run: Run) -> Iterator[Finding]:
 
 
 def _whole_leaders(run: Run) -> pd.DataFrame:
+    """None where it is only one: what a single training shows is no habit of the leaders."""
     leading = leaders(run)
-    return leading[leading["status"] == "completed"]
+    whole = leading[leading["status"] == "completed"]
+    return whole if len(whole) > 1 else whole.head(0)
 
 
 def _accuracies(run: Run, number: object) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":

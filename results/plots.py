@@ -24,7 +24,12 @@ from results.tables import Run
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FEW_TRIALS = 5  # for each knob: with fewer whole trials, the shares of importance are mostly noise
-COLOURS = {"winner": LIGHT.winner, "baseline": LIGHT.baseline, "recipe_under_test": LIGHT.winner}
+COLOURS = {
+    "winner": LIGHT.winner,
+    "tuned_baseline": LIGHT.muted,
+    "baseline": LIGHT.baseline,
+    "recipe_under_test": LIGHT.winner,
+}
 
 
 class NothingToPlot(ValueError):
@@ -206,7 +211,11 @@ def importance(run: Run) -> go.Figure:
             marker={"color": LIGHT.winner, "size": 11, "symbol": symbol, "line": {"width": 2, "color": LIGHT.winner}},
             hovertemplate="%{y}: %{x:.1f}%<extra>" + title + "</extra>",
         )
-    figure.update_xaxes(title="share of the explained differences", ticksuffix="%", rangemode="tozero")
+    # A little room before 0, where half of the dots would be cut off.
+    widest = 100 * float(rows.to_numpy().max())
+    figure.update_xaxes(
+        title="share of the explained differences", ticksuffix="%", range=[-0.03 * widest, 1.05 * widest]
+    )
     figure.update_yaxes(showgrid=False, tickfont={"color": LIGHT.ink, "size": 13})
     return figure.update_layout(showlegend=True)
 

@@ -26,6 +26,9 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from results import analysis, palette, plots
+from results.doctor import diagnose
+from results.proposal import next_space
+from results.ranges import moves
 from results.summary import word
 from results.tables import Run
 
@@ -76,6 +79,9 @@ def render(run: Run) -> str:
         sections=_sections(run),
         mistakes=mistakes,
         role_name=_role(run).replace("_", " "),
+        findings=diagnose(run),
+        coded=_coded,
+        proposal=_proposal(run),
         trials=_trials(run),
         command=_command(run),
         provenance=_provenance(run),
@@ -203,7 +209,7 @@ def _notices(run: Run) -> list[str]:
 def _facts(run: Run) -> list[_Fact]:
     facts = []
     final = run.final or {}
-    for role in ("winner", "baseline", "recipe_under_test"):
+    for role in ("winner", "tuned_baseline", "baseline", "recipe_under_test"):
         if role in final:
             side = final[role]
             found = [float(each["accuracy"]) for each in side["seeds"]]
@@ -312,8 +318,10 @@ def _sections(run: Run) -> list[_Section]:
     search.draw("importance", partial(plots.importance, run), wide=True)
     for index, knob in enumerate(run.knobs):
         search.draw(f"effect-{index}", partial(plots.effect, run, knob), small=True)
-    trials = _Section("trials", "All trials", [] if len(run.trials) else ["No trial has begun."])
-    return [recipe, search, test, trials, reproduce]
+    begun = [] if len(run.trials) else ["No trial has begun."]
+    findings = _Section("findings", "Findings", begun or ([] if diagnose(run) else ["Nothing seems wrong."]))
+    trials = _Section("trials", "All trials", begun)
+    return [recipe, search, test, findings, trials, reproduce]
 
 
 def _picture(name: str, figure: go.Figure, wide: bool) -> _Picture:
@@ -345,6 +353,25 @@ def _mistakes(run: Run) -> list[dict[str, str]]:
         }
         for image, label, taken_for, confidence in shown[["label", role, f"{role}_confidence"]].itertuples()
     ]
+
+
+def _coded(text: str) -> Markup:
+    """What stands between backticks, as code; all of it escaped."""
+    words = text.split("`")
+    return Markup().join(Markup("<code>{}</code>").format(word) if at % 2 else word for at, word in enumerate(words))
+
+
+def _proposal(run: Run) -> dict[str, str] | None:
+    """The next space as a file, where the trials ask for a range to be moved, and the command that searches it."""
+    if not moves(run):
+        return None
+    source = next_space(run)
+    asked = ["--space", "next.py:space", "--samples", str(run.study["samples"])]
+    return {
+        "source": source,
+        "uri": f"data:text/x-python;base64,{base64.b64encode(source.encode()).decode()}",
+        "command": shlex.join(["python", "-m", "study.run", *asked]),
+    }
 
 
 def _trials(run: Run) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """A run in words for the terminal: what `python -m results show` and the end of a study print."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -22,16 +23,25 @@ def show(run: Run, console: Console) -> None:
         console.print(f"Left out: {line}", style="yellow", soft_wrap=True, markup=False)
     if len(run.trials):
         _ranking(run, console)
+    elif run.study["kind"] == "search":
+        console.print("The record holds no trial.")
     ranked = leaderboard(run.trials)
     if len(ranked):
         _difference(run, int(best(run.trials).name), console)  # type: ignore[call-overload]
     if run.final is not None:
         _final(run.final, console)
     else:
-        console.print(f"\nNo final yet: the study is {run.study['status']}.")
+        console.print(f"\n{_no_final(run)}", highlight=False, markup=False, soft_wrap=True)
     _evidence(run, console)
     _findings(run, console)
     console.print(f"\nFiles: {run.path}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _no_final(run: Run) -> str:
+    status, reason = run.study["status"], run.study["reason"]
+    if status == "finished":
+        return "No verdict: what the final trainings gave on the test set is missing."
+    return f"No verdict yet: the study is {status}{f' ({reason})' if reason else ''}."
 
 
 def _ranking(run: Run, console: Console) -> None:
@@ -68,15 +78,19 @@ def _difference(run: Run, number: int, console: Console) -> None:
 
 def _final(final: Any, console: Console) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in (f"after {final['final_epochs']} epochs", "test accuracy", "95% interval"):
+    epochs = final["final_epochs"]
+    for heading in (f"after {epochs} epoch{'' if epochs == 1 else 's'}", "test accuracy", "95% interval"):
         table.add_column(heading)
-    for role in ("winner", "baseline", "recipe_under_test"):
+    for role in ("winner", "tuned_baseline", "baseline", "recipe_under_test"):
         if role in final:
             low, high = final[role]["interval"]
             for each in final[role]["seeds"]:
                 first = each is final[role]["seeds"][0]
                 interval = f"{low:.2%} to {high:.2%}" if first else ""
                 table.add_row(f"{role}, seed {each['seed']}".replace("_", " "), f"{each['accuracy']:.2%}", interval)
+            if len(final[role]["seeds"]) > 1:
+                mean = f"{test_accuracy(final[role]):.2%}"
+                table.add_row(f"{role}, mean of {len(final[role]['seeds'])}".replace("_", " "), mean, "")
     table.add_row("published baseline", f"{final['published_accuracy']:.2%}", "")
     console.print()
     console.print(table)
@@ -101,6 +115,11 @@ def _findings(run: Run, console: Console) -> None:
     for finding in findings:
         text = Text.assemble("- ", (finding.name, "bold"), f" ({finding.severity}): {finding.evidence} ")
         console.print(text.append(finding.suggestion, "italic"))
+
+
+def test_accuracy(side: Mapping[str, Any]) -> float:
+    """A fraction, the mean over the seeds of one side of final/metrics.json."""
+    return sum(float(each["accuracy"]) for each in side["seeds"]) / len(side["seeds"])
 
 
 def words(config: dict[str, Any]) -> str:

@@ -28,7 +28,7 @@ class RunError(ValueError):
     """A directory that is no run, or a run whose records cannot be read. The message is one line for the user."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Run:
     """Everything that one study did.
 
@@ -68,6 +68,9 @@ class Run:
     control: "Run | None"
     tuned_baseline: "Run | None"
     dropped: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"<Run {self.path}: {len(self.trials)} trials, {len(self.epochs)} epochs, {self.study['status']}>"
 
     @property
     def name(self) -> str:
@@ -253,7 +256,7 @@ def _latest(directory: Path) -> Run:
 def _read_study(path: Path) -> dict[str, Any]:
     record = path / "study.json"
     if not path.is_dir():
-        raise RunError(f"{path} is no run: there is no such directory")
+        raise RunError(f"{path} is no run: {'it is a file' if path.exists() else 'there is no such directory'}")
     try:
         study = json.loads(record.read_bytes())
     except FileNotFoundError:
@@ -431,7 +434,29 @@ def _read_metrics(path: Path, drop: Callable[[str], None]) -> dict[str, Any] | N
     except ValueError as error:
         drop(f"final/{path.name} is damaged: {error}")
         return None
+    fault = _metrics_fault(metrics)
+    if fault is not None:
+        drop(f"final/{path.name} is damaged: it {fault}")
+        return None
     return dict(metrics)
+
+
+_OF_ANY_FINAL = {"published_accuracy", "final_epochs"}
+_OF_A_VERDICT = {"winner", "baseline", "difference", "difference_interval", "verdict", "sentence"}
+_OF_A_SIDE = {"recipe", "accuracy", "interval", "n", "seeds"}
+
+
+def _metrics_fault(metrics: Any) -> str | None:
+    """What keeps `metrics` from being those of a final, in words."""
+    if not isinstance(metrics, dict):
+        return "holds no metrics"
+    of_kind = {"recipe_under_test"} if "recipe_under_test" in metrics else _OF_A_VERDICT
+    missing = (_OF_ANY_FINAL | of_kind) - metrics.keys()
+    for role in ("winner", "baseline", "recipe_under_test"):
+        if role in metrics:
+            side = metrics[role]
+            missing |= {f"{role}/{name}" for name in _OF_A_SIDE - (side.keys() if isinstance(side, dict) else set())}
+    return f"lacks {', '.join(sorted(missing))}" if missing else None
 
 
 def _read_predictions(path: Path, drop: Callable[[str], None]) -> pd.DataFrame | None:

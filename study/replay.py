@@ -59,7 +59,8 @@ def _replay(arguments: Arguments, console: Console) -> int:
 
     run = results.load_run(arguments.run)
     of_trial = run.epochs[run.epochs["number"] == arguments.trial]
-    recorded = of_trial.set_index("training_iteration")[list(COMPARED)].to_dict("index")
+    numbers = of_trial["training_iteration"].tolist()
+    recorded = dict(zip(numbers, of_trial[list(COMPARED)].to_dict("records"), strict=True))
     if not recorded:
         known = ", ".join(map(str, run.trials.index[run.trials["epochs"] > 0])) or "none"
         raise UsageError(f"--trial is {arguments.trial}; allowed, with a finished epoch in {run.path}: {known}")

@@ -109,7 +109,7 @@ def _trial(number: int, random: np.random.Generator, *, diverges: bool) -> list[
         reason = "loss nan at epoch 1, step 3"
         return [*events, {"event": "end", **of_trial, "status": "diverged", "stop_reason": reason}]
     last = RUNGS[number % 3 - 1] if number % 3 else EPOCHS
-    top = 0.6 + 0.01 * number - 0.03 * abs(math.log10(config["lr"] / 0.02))
+    top = 0.6 + 0.3 * number / (number + 20) - 0.03 * abs(math.log10(config["lr"] / 0.02))
     events += [
         {"event": "epoch", **of_trial, **_epoch(epoch, top, 0), "time": of_trial["time"] + 10 * epoch}
         for epoch in range(1, last + 1)

@@ -1,11 +1,14 @@
 """Analysis and statistics on tables made for the purpose, and against reference implementations."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from made_run import MadeTrial, made_run
+from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 from statsmodels.stats.proportion import proportion_confint
@@ -151,3 +154,88 @@ def test_one_seed_speaks_of_the_models_and_several_of_the_recipes() -> None:
     assert "3 seeds" in several.sentence
     assert one.verdict == several.verdict == "better"
     assert statistics.verdict(baseline, winner).verdict == "worse"
+
+
+LR = {"lr": FloatDistribution(1e-4, 1.0, log=True)}
+
+
+def test_the_incumbent_is_the_best_so_far_against_what_was_spent(tmp_path: Path) -> None:
+    trials = [MadeTrial({"lr": 0.1}, [0.3, 0.5]), MadeTrial({"lr": 0.2}, [0.4, 0.6])]
+    run = made_run(tmp_path / "made", trials, LR)
+    table = results.incumbent(run.trials, run.epochs)
+    assert table["val_accuracy"].tolist() == [0.3, 0.5, 0.5, 0.6]
+    assert table["number"].tolist() == [0, 0, 0, 1]
+    assert table["training_iteration"].tolist() == [1, 2, 2, 2]
+    assert table["epochs_spent"].tolist() == [1, 2, 3, 4]
+    assert table["seconds"].tolist() == [10, 20, 1010, 1020]
+
+
+def test_effects_count_every_trial_but_compare_whole_ones_only(run: results.Run) -> None:
+    table = results.effects(run.trials, "lr", bins=2)
+    assert table["trials"].sum() == 12
+    assert table["completed"].sum() == 8
+    assert table["failed"].tolist() == [0, 2]
+    assert table["best"].max() == run.trials.loc[run.trials["status"] == "completed", "val_accuracy"].max()
+
+
+@pytest.mark.parametrize(
+    "values", [[0.0, 4.3e-6, 1.234567e-4, 9.99999e-4], [1, 3, 5, 1024], [-1.23456, -0.5, 0.1, 2.0]]
+)
+def test_bins_hold_every_value_between_edges_of_three_digits(values: list[float], tmp_path: Path) -> None:
+    run = made_run(tmp_path / "made", [MadeTrial({"lr": value}, [0.5] * 9) for value in values], LR)
+    table = results.effects(run.trials, "lr", bins=3)
+    assert table["trials"].sum() == len(values)
+    edges = [edge for interval in table.index for edge in (interval.left, interval.right)]
+    assert edges == [float(f"{edge:.3g}") for edge in edges]
+
+
+def test_a_knob_that_no_trial_drew_has_no_effects(run: results.Run) -> None:
+    with pytest.raises(KeyError, match="no trial has drawn 'nothing'"):
+        results.effects(run.trials, "nothing")
+
+
+def test_a_rung_that_orders_the_trials_as_the_end_does_correlates_fully(tmp_path: Path) -> None:
+    trials = [MadeTrial({"lr": 0.1}, [top / 2] * 3 + [top] * 6) for top in (0.5, 0.6, 0.7, 0.8)]
+    ranks = results.rank_correlation(made_run(tmp_path / "made", trials, LR))
+    assert ranks.index.tolist() == [1, 3]
+    assert ranks["spearman"].tolist() == pytest.approx([1, 1])
+    assert ranks["winner_rank"].tolist() == [1, 1]
+    assert not ranks["winner_cut"].any()
+
+
+def test_a_winner_that_was_weak_at_a_rung_would_have_been_cut(tmp_path: Path) -> None:
+    trials = [MadeTrial({"lr": 0.1}, [0.5] * 9) for _ in range(5)] + [MadeTrial({"lr": 0.1}, [0.1] * 3 + [0.9] * 6)]
+    first = results.rank_correlation(made_run(tmp_path / "made", trials, LR)).loc[1]
+    assert (first["winner_rank"], first["of"], first["winner_cut"]) == (6, 6, True)
+
+
+def test_compared_runs_are_paired_by_test_image(tmp_path: Path) -> None:
+    right = [True] * 90 + [False] * 10
+    better = made_run(tmp_path / "better", [], LR, correct={"winner": right})
+    worse = made_run(tmp_path / "worse", [], LR, correct={"winner": [False] * 30 + right[30:]})
+    second = results.compare([better, worse]).loc[str(worse.path)]
+    assert second["difference"] == pytest.approx(-0.3)
+    assert (second["only_this"], second["only_first"], second["verdict"]) == (0, 30, "worse")
+
+
+def test_runs_of_other_images_are_not_paired(tmp_path: Path) -> None:
+    digests = {"digest": "other", "split_digest": "other", "train": 1, "validation": 1}
+    one = made_run(tmp_path / "one", [], LR, correct={"winner": [True] * 100})
+    other = made_run(tmp_path / "other", [], LR, correct={"winner": [False] * 100}, data=digests)
+    second = results.compare([one, other]).loc[str(other.path)]
+    assert not second["same_data"]
+    assert pd.isna(second["verdict"])
+    assert pd.isna(second["difference"])
+
+
+def test_confusion_and_classes_count_each_test_image_once(tmp_path: Path) -> None:
+    correct = {"winner": [True] * 80 + [False] * 20, "baseline": [True] * 100}
+    predictions = made_run(tmp_path / "made", [], LR, correct=correct).predictions
+    assert predictions is not None
+    counted = results.confusion(predictions)
+    assert counted.to_numpy().sum() == 100
+    assert counted.to_numpy().trace() == 80
+    classes = results.per_class(predictions)
+    assert classes["images"].tolist() == [10] * 10
+    assert classes["winner"].mean() == pytest.approx(0.8)
+    assert classes["difference"].tolist() == pytest.approx([-0.2] * 10)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_run import MadeTrial, made_run
+from made_run import MadeTrial, made_final, made_run
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 import results
@@ -48,8 +48,7 @@ def found(run: results.Run, name: str) -> list[Finding]:
 
 
 def final(verdict: str, accuracy: float = 0.82) -> dict[str, Any]:
-    side = {"recipe": {}, "accuracy": accuracy, "n": 10_000, "seeds": [{"seed": 1, "accuracy": accuracy}]}
-    return {"winner": side, "baseline": side, "verdict": verdict, "sentence": f"It is {verdict}."}
+    return made_final(accuracy, verdict=verdict, sentence=f"It is {verdict}.")
 
 
 def test_a_sound_study_has_no_findings(make: Make) -> None:
@@ -232,3 +231,8 @@ def test_findings_are_ordered_by_severity(make: Make) -> None:
     trials[30] = replace(trials[30], config=trials[33].config, seed=2)
     severities = [finding.severity for finding in results.diagnose(make(trials))]
     assert severities == ["serious", "notable", "minor"]
+
+
+def test_one_whole_leader_is_no_pattern(make: Make) -> None:
+    alone = [MadeTrial({"lr": 0.01}, [0.5] * 9, train_loss=0.2), MadeTrial({"lr": 0.02}, [0.4], "stopped", "rung 1")]
+    assert not found(make(alone), "over-fitting")

@@ -11,6 +11,8 @@ from typing import Any
 import pandas as pd
 import pytest
 import reported_run
+from made_run import MadeTrial, made_run
+from optuna.distributions import FloatDistribution
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 import results
@@ -124,7 +126,7 @@ def test_the_page_opens_offline_without_a_complaint_and_draws_every_picture(run:
 
 def test_the_parts_stand_in_the_order_that_a_reader_needs(page: Page) -> None:
     parts = page.locator("main section").evaluate_all("all => all.map(each => each.id)")
-    assert parts == ["recipe", "search", "test", "trials", "reproduce"]
+    assert parts == ["recipe", "search", "test", "findings", "trials", "reproduce"]
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -159,7 +161,9 @@ def test_a_phone_scrolls_down_only(run: Run, opened: Reader, tmp_path: Path, kin
         run = reported_run.search(tmp_path / "going", 18, final=False, status="running", ended=None)
     page = opened(run, width=390)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
-    inside = page.locator(".facts, .picture, .box, pre, .mistakes, .provenance").evaluate_all(
+    page.locator("details").evaluate_all("all => all.forEach(each => { each.open = true })")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    inside = page.locator(".facts, .picture, .box, pre, .mistakes, .findings li, .provenance").evaluate_all(
         "all => all.every(each => each.getBoundingClientRect().right <= 390)"
     )
     assert inside
@@ -222,6 +226,40 @@ def test_the_most_confident_mistakes_are_shown_surest_first(run: Run, page: Page
     assert [text.split("\n")[-1] for text in said] == [f"{value:.1%}" for value in wrong["winner_confidence"]]
     sizes = page.locator(".mistakes img").evaluate_all("all => all.map(each => each.naturalWidth)")
     assert sizes == [32] * 6
+
+
+def test_each_finding_of_the_doctor_is_shown_with_its_evidence_and_suggestion(run: Run, page: Page) -> None:
+    findings = results.diagnose(run)
+    assert findings
+    said = page.locator(".findings li").all_inner_texts()
+    assert len(said) == len(findings)
+    for text, finding in zip(said, findings, strict=True):
+        name, evidence, suggestion = filter(None, text.split("\n"))
+        assert name.lower().startswith(finding.name)
+        assert name.endswith(finding.severity)
+        assert evidence == finding.evidence.replace("`", "")
+        assert suggestion.endswith(finding.suggestion.replace("`", ""))
+
+
+def test_the_next_space_can_be_saved_from_the_page(opened: Reader, tmp_path: Path) -> None:
+    dropouts = [at / 20 for at in range(11)]
+    trials = [MadeTrial({"dropout": dropout}, [0.5, 0.6 + dropout / 10]) for dropout in dropouts]
+    run = made_run(tmp_path / "edge", trials, {"dropout": FloatDistribution(0.0, 0.5)})
+    page = opened(run)
+    with page.expect_download() as saving:
+        page.get_by_role("link", name="save it as next.py").click()
+    assert saving.value.suggested_filename == "next.py"
+    saving.value.save_as(tmp_path / "next.py")
+    assert (tmp_path / "next.py").read_text() == results.next_space(run)
+    said = page.locator("#findings").inner_text()
+    assert "Move that edge of dropout from 0.5 to 0.667." in said
+    assert "python -m study.run --space next.py:space --samples 11" in said
+
+
+def test_where_no_range_should_move_there_is_no_next_space(opened: Reader, tmp_path: Path) -> None:
+    page = opened(reported_run.search(tmp_path / "few", 3))
+    assert page.locator(".findings li").count() > 0
+    assert page.locator("#findings pre").count() == 0
 
 
 def test_it_says_how_to_do_it_again(run: Run, page: Page) -> None:

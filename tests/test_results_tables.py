@@ -4,11 +4,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from made_run import MadeTrial, epoch_event, made_run, write_events, write_study
+from made_run import MadeTrial, epoch_event, made_final, made_run, write_events, write_study
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 import results
@@ -150,8 +151,8 @@ def test_a_directory_that_is_no_run_is_an_error(tmp_path: Path) -> None:
 
 
 def test_damage_in_final_costs_only_what_is_damaged(tmp_path: Path) -> None:
-    run = made_run(tmp_path / "made", TRIALS, KNOBS, final={"verdict": "better"}, correct={"winner": [True] * 20})
-    assert run.final == {"verdict": "better"}
+    run = made_run(tmp_path / "made", TRIALS, KNOBS, final=made_final(), correct={"winner": [True] * 20})
+    assert run.final == made_final()
     assert run.predictions is not None
     (run.path / "final" / "metrics.json").write_text('{"verdict')
     whole = (run.path / "final" / "predictions.csv").read_text()
@@ -161,6 +162,32 @@ def test_damage_in_final_costs_only_what_is_damaged(tmp_path: Path) -> None:
     assert read.predictions is None
     assert [line.split(" is ")[0] for line in read.dropped] == ["final/metrics.json", "final/predictions.csv"]
     assert len(read.trials) == 4
+
+
+@pytest.mark.parametrize(
+    ("metrics", "words"),
+    [
+        ([1], "holds no metrics"),
+        ({key: value for key, value in made_final().items() if key != "verdict"}, "lacks verdict"),
+        (made_final(winner={"accuracy": 0.8}), "lacks winner/interval, winner/n, winner/recipe, winner/seeds"),
+        ({**made_final(), "recipe_under_test": 1, "final_epochs": 3}, "recipe_under_test/recipe"),
+    ],
+)
+def test_metrics_that_are_none_of_a_final_are_left_out_and_named(tmp_path: Path, metrics: Any, words: str) -> None:
+    run = made_run(tmp_path / "made", TRIALS, KNOBS, final=metrics)
+    assert run.final is None
+    [line] = run.dropped
+    assert line.startswith("final/metrics.json is damaged: it ")
+    assert words in line
+
+
+def test_a_run_is_shown_in_one_line_where_python_shows_it(run: results.Run) -> None:
+    assert repr(run) == f"<Run {run.path}: {len(run.trials)} trials, {len(run.epochs)} epochs, finished>"
+
+
+def test_a_file_in_a_runs_place_is_called_a_file(run: results.Run) -> None:
+    with pytest.raises(results.RunError, match="is no run: it is a file"):
+        results.load_run(run.path / "study.json")
 
 
 def test_epochs_of_final_trainings_are_told_apart_by_role_and_seed(run: results.Run) -> None:
