@@ -27,6 +27,7 @@ from plotly.offline import get_plotlyjs
 
 from results import analysis, palette, plots
 from results.doctor import diagnose
+from results.evidence import sentences
 from results.proposal import next_space
 from results.ranges import moves
 from results.summary import word
@@ -79,6 +80,7 @@ def render(run: Run) -> str:
         sections=_sections(run),
         mistakes=mistakes,
         role_name=_role(run).replace("_", " "),
+        evidence=sentences(run),
         findings=diagnose(run),
         coded=_coded,
         proposal=_proposal(run),
@@ -319,9 +321,10 @@ def _sections(run: Run) -> list[_Section]:
     for index, knob in enumerate(run.knobs):
         search.draw(f"effect-{index}", partial(plots.effect, run, knob), small=True)
     begun = [] if len(run.trials) else ["No trial has begun."]
+    evidence = [_Section("evidence", "How far to trust it, and what it cost")] if sentences(run) else []
     findings = _Section("findings", "Findings", begun or ([] if diagnose(run) else ["Nothing seems wrong."]))
     trials = _Section("trials", "All trials", begun)
-    return [recipe, search, test, findings, trials, reproduce]
+    return [recipe, search, test, *evidence, findings, trials, reproduce]
 
 
 def _picture(name: str, figure: go.Figure, wide: bool) -> _Picture:

@@ -41,11 +41,10 @@ class Record:
         self.path = path
         self._listeners = tuple(listeners)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a+b")
-        self._file.seek(0)
-        content = self._file.read()
-        self._file.truncate(content.rfind(b"\n") + 1)
+        content = path.read_bytes() if path.exists() else b""
         self.events = [self._event(number, line) for number, line in enumerate(content.split(b"\n")[:-1], 1)]
+        self._file = path.open("ab")
+        self._file.truncate(content.rfind(b"\n") + 1)
 
     def _event(self, number: int, line: bytes) -> Event:
         try:

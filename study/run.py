@@ -6,7 +6,6 @@
 Flags in, calls, words out. What is heavy is not needed for --help, so it is imported late.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -151,8 +150,8 @@ def _as_begun(run_dir: Path, command: Sequence[str]) -> Arguments:
         raise UsageError(f"{run_dir} is no run of study.run")
     parser = flags()
     defaults = vars(parser.parse_args([]))
-    parser.set_defaults(**dict.fromkeys(defaults, argparse.SUPPRESS))
-    given = vars(parser.parse_args(command))
+    parser.set_defaults(**dict.fromkeys(defaults))
+    given = {name: value for name, value in vars(parser.parse_args(command)).items() if value is not None}
     begun = {**as_json(defaults), **content["arguments"]}
     for name in MEANING:
         if name in given and as_json(given)[name] != begun[name]:
