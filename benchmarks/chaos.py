@@ -2,8 +2,8 @@
 
     python -m benchmarks.chaos --kills 20
 
-Both are real studies by command line, one trial at a time on one thread, on the stand-in images; SIGKILL hits the driver
-and with it Ray. The two trials tables must be equal, times aside, and so must the final accuracies.
+Both are real studies by command line, one trial at a time on one thread, on the stand-in images; SIGKILL hits the
+driver, and Ray dies with it. The two trials tables must be equal, times aside, and so must the final accuracies.
 """
 
 import argparse

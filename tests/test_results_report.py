@@ -126,7 +126,7 @@ def test_the_page_opens_offline_without_a_complaint_and_draws_every_picture(run:
 
 def test_the_parts_stand_in_the_order_that_a_reader_needs(page: Page) -> None:
     parts = page.locator("main section").evaluate_all("all => all.map(each => each.id)")
-    assert parts == ["recipe", "search", "test", "findings", "trials", "reproduce"]
+    assert parts == ["recipe", "search", "test", "evidence", "findings", "trials", "reproduce"]
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
