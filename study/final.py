@@ -58,8 +58,17 @@ def evaluate(
             predicted = _predict(each.job.recipe, folder / f"{each.number}.pt", training, test)
             with whole(path) as file:
                 np.save(file, predicted, allow_pickle=False)
-        probabilities[role, seed] = np.load(path, allow_pickle=False)
+        probabilities[role, seed] = _read_array(path)
     return probabilities
+
+
+def _read_array(path: Path) -> NDArray[np.float32]:
+    try:
+        with path.open("rb") as file:
+            array: NDArray[np.float32] = np.lib.format.read_array(file, allow_pickle=False)
+    except ValueError:
+        raise StudyFailed(f"{path} is damaged; the network that it came from was not kept") from None
+    return array
 
 
 def check_test_file(data_dir: Path, dataset: data.Dataset) -> None:

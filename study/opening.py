@@ -205,7 +205,8 @@ def carry_out(program: str, opened: Opened, interruption: Interruption, parts: M
         The exit code: 0, 1 where the study failed, or 128 + the signal that stopped it.
     """
     study = opened.study
-    how_to_go_on = f"; go on with: python -m {program} --resume {shlex.quote(str(opened.run_dir))}"
+    again = f"; go on with: python -m {program} --resume {shlex.quote(str(opened.run_dir))}"
+    how_to_go_on = again if study.content["kind"] == "search" else ""
     try:
         with interruption.on_signals():
             for part, do in parts.items():

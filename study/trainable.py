@@ -3,8 +3,12 @@
 Ray is met here and in search.py; the training loop knows nothing of it.
 """
 
+import faulthandler
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from ray import tune
@@ -15,6 +19,9 @@ from study.recipe import Recipe
 from study.record import whole
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
+# A training hangs that takes ten times its median epoch for one, and at least five minutes; before the first epoch has
+# shown how long one is, an hour.
+HANGS_BEYOND, HANGS_AFTER_S, FIRST_EPOCH_S = 10, 300.0, 3600.0
 
 
 def train(
@@ -65,24 +72,44 @@ def train(
     )
     if checkpoint.exists():
         training.load_state_dict(torch.load(checkpoint, weights_only=True, map_location=training.device))
+    took: list[float] = []
     try:
-        for epoch in training:
-            if weights is not None and epoch.number == training.recipe.epochs:
-                write_tensors(Path(weights) / f"{config['number']}.pt", training.model.state_dict())
-            tune.report(
-                {
-                    EPOCH: epoch.number,
-                    "train_loss": epoch.train_loss,
-                    "val_loss": epoch.val_loss,
-                    METRIC: epoch.val_accuracy,
-                    "seconds": epoch.seconds,
-                }
-            )
-            # A report returns only when the driver has recorded it, so that no checkpoint is ahead of the record.
-            if epoch.number in checkpoint_epochs:
-                save(training)
+        with hang_watch(checkpoint.with_suffix(".hang")) as watch:
+            watch(FIRST_EPOCH_S)
+            for epoch in training:
+                took.append(epoch.seconds)
+                watch(max(HANGS_AFTER_S, HANGS_BEYOND * median(took)))
+                if weights is not None and epoch.number == training.recipe.epochs:
+                    write_tensors(Path(weights) / f"{config['number']}.pt", training.model.state_dict())
+                tune.report(
+                    {
+                        EPOCH: epoch.number,
+                        "train_loss": epoch.train_loss,
+                        "val_loss": epoch.val_loss,
+                        METRIC: epoch.val_accuracy,
+                        "seconds": epoch.seconds,
+                    }
+                )
+                # A report returns only when the driver has recorded it, so that no checkpoint is ahead of the record.
+                if epoch.number in checkpoint_epochs:
+                    save(training)
     except Diverged as diverged:
         tune.report({EPOCH: diverged.epoch, METRIC: float("nan"), "diverged": str(diverged)})
+
+
+@contextmanager
+def hang_watch(log: Path) -> Iterator[Callable[[float], None]]:
+    """Inside, the function given ends this process unless it is called again within that many seconds.
+
+    The process ends from a thread of its own, which needs nothing of Python's, also where all else is stuck. Ray takes
+    it for a dead worker. `log` then holds where the process stood; otherwise it is gone.
+    """
+    with log.open("w") as file:
+        try:
+            yield lambda seconds: faulthandler.dump_traceback_later(seconds, exit=True, file=file)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            log.unlink(missing_ok=True)
 
 
 def write_tensors(path: Path, content: Any) -> None:

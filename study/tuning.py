@@ -3,6 +3,7 @@
 The search and the final trainings both go through here; the latter with a list in place of a searcher.
 """
 
+import errno
 import logging
 import os
 import signal
@@ -118,10 +119,25 @@ class Recorder(OfThisProcess, tune.Callback):
             self.end(number, "stopped", f"rung {self._epochs[number]}")
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._append("retry", trial.config["number"], reason=_reason(trial))
+        self._append("retry", trial.config["number"], reason=self._reason(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.end(trial.config["number"], "failed", _reason(trial))
+        self.end(trial.config["number"], "failed", self._reason(trial))
+
+    def _reason(self, trial: Any) -> str:
+        """Why a trial has failed, in a line.
+
+        Raises:
+            OSError: the disk is full: no fault of the trial, which stays unfinished for a resumption.
+        """
+        log = self._record.path.parent / "checkpoints" / f"{trial.config['number']}.hang"
+        if log.exists() and (stood := log.read_text().splitlines()):
+            log.unlink()
+            return f"hung: {stood[0]} {stood[2].strip() if len(stood) > 2 else ''}".strip()
+        reason = _reason(trial)
+        if os.strerror(errno.ENOSPC) in reason:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return reason
 
     @property
     def epochs_spent(self) -> int:
@@ -242,13 +258,15 @@ def run_trials(
             name="trials",
             storage_path=str((folder / "ray").resolve()),
             failure_config=tune.FailureConfig(max_failures=RETRIES),
-            callbacks=[recorder, _Cleaner(checkpoints)],
+            callbacks=[recorder, _Cleaner(checkpoints), _RoomForMemory(slots)],
             stop=interruption,
             verbose=0,
         ),
     )
     try:
         tuner.fit()
+    except OSError as error:
+        raise StudyFailed(f"writing stopped: {error.strerror or error}; make room, then resume") from error
     except Exception as error:
         raise StudyFailed(f"Ray Tune ended with {type(error).__name__}: {_last_line(str(error))}") from error
 
@@ -263,6 +281,18 @@ class _Cleaner(tune.Callback):
         (self._checkpoints / f"{trial.config['number']}.pt").unlink(missing_ok=True)
 
     on_trial_error = on_trial_complete
+
+
+class _RoomForMemory(tune.Callback):
+    """A trial that ran out of a GPU's memory is tried once more, alone on a whole one, and then no more."""
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        if self._slots.gpus and "OutOfMemoryError" in _reason(trial):
+            trial.update_resources({"cpu": self._slots.cpus, "gpu": max(1.0, self._slots.gpus)})
+            trial.max_failures = trial.run_metadata.num_failures
 
 
 def _reason(trial: Any) -> str:

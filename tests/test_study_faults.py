@@ -1,0 +1,220 @@
+"""Faults, each injected: what becomes of the trial, of the study, and of what was written before."""
+
+import errno
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray
+import torch
+from ray import tune
+
+import results
+from results import report
+from study import run, trainable
+from study.record import Record
+
+
+def study(synthetic_dir: Path, runs: Path, *more: str) -> int:
+    common = ["--dataset", "synthetic", "--data-dir", str(synthetic_dir), "--runs-dir", str(runs), "--name", "one"]
+    short = ["--samples", "3", "--max-epochs", "2", "--final-epochs", "1", "--space", "sgd", "--quiet"]
+    return run.main([*common, *short, *more])
+
+
+# Data, as a worker cannot import this module.
+EPOCHS = [
+    {"epoch": number, "train_loss": 1.0, "val_loss": 1.0, "val_accuracy": 0.1 * number, "seconds": 0.1}
+    for number in (1, 2)
+]
+
+
+def events(runs: Path, kind: str) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in (runs / "one" / "epochs.jsonl").read_text().splitlines()]
+    return [event for event in found if event["event"] == kind]
+
+
+def test_a_worker_that_dies_is_replaced_and_the_trial_goes_on_from_its_checkpoint(
+    local_ray: None, synthetic_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, died = trainable.train, tmp_path / "died"
+
+    def dies_once(config: dict[str, Any], **arguments: Any) -> None:
+        if config["number"] == 1 and not died.exists():
+            died.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        train(config, **arguments)
+
+    monkeypatch.setattr(trainable, "train", dies_once)
+    assert study(synthetic_dir, tmp_path, "--gpus-per-trial", "0") == 0
+    assert set(results.load_run(tmp_path / "one").trials["status"]) <= {"completed", "stopped"}
+    assert [event["number"] for event in events(tmp_path, "retry")] == [1]
+
+
+def test_a_trial_that_hangs_is_killed_and_marked_and_the_study_goes_on(
+    local_ray: None, synthetic_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hangs(config: dict[str, Any], *, checkpoints: str, **arguments: Any) -> None:
+        with trainable.hang_watch(Path(checkpoints) / f"{config['number']}.hang") as watch:
+            watch(1.0)
+            if config["number"] == 1:
+                time.sleep(100)
+            tune.report(EPOCHS[0])
+            tune.report(EPOCHS[1])
+
+    monkeypatch.setattr(trainable, "train", hangs)
+    study(synthetic_dir, tmp_path, "--gpus-per-trial", "0")  # its final fails, as nothing was trained
+    trials = results.load_run(tmp_path / "one").trials
+    assert trials["status"][1] == "failed"
+    assert trials["stop_reason"][1].startswith("hung: Timeout")
+    assert "in hangs" in trials["stop_reason"][1]
+    assert set(trials["status"].drop(1)) <= {"completed", "stopped"}
+
+
+def test_a_watch_that_is_called_in_time_ends_nothing_and_leaves_nothing(tmp_path: Path) -> None:
+    with trainable.hang_watch(tmp_path / "0.hang") as watch:
+        for _ in range(3):
+            watch(0.5)
+            time.sleep(0.3)
+    time.sleep(0.6)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_out_of_gpu_memory_is_tried_once_more_alone_on_its_gpu_and_then_fails(
+    local_ray: None, synthetic_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = tmp_path / "seen"
+
+    def too_large(config: dict[str, Any], **arguments: Any) -> None:
+        with seen.open("a") as file:
+            share = ray.get_runtime_context().get_assigned_resources()["GPU"]
+            file.write(f"{config['number']} {share}\n")
+        if config["number"] == 1:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        tune.report(EPOCHS[0])
+        tune.report(EPOCHS[1])
+
+    monkeypatch.setattr(trainable, "train", too_large)
+    study(synthetic_dir, tmp_path, "--gpus-per-trial", "0.25")
+    trials = results.load_run(tmp_path / "one").trials
+    assert trials["status"][1] == "failed"
+    assert "OutOfMemoryError" in trials["stop_reason"][1]
+    shares = [float(line.split()[1]) for line in seen.read_text().splitlines() if line.startswith("1 ")]
+    assert shares[:2] == [0.25, 1.0]
+    assert len([event for event in events(tmp_path, "retry") if event["number"] == 1]) == 1
+
+
+def test_a_full_disk_in_a_worker_ends_the_study_clearly_and_it_can_be_resumed(
+    local_ray: None,
+    synthetic_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    train = trainable.train
+
+    def full(config: dict[str, Any], **arguments: Any) -> None:
+        if config["number"] == 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        train(config, **arguments)
+
+    monkeypatch.setattr(trainable, "train", full)
+    assert study(synthetic_dir, tmp_path, "--gpus-per-trial", "0", "--max-concurrent", "1") == 1
+    said = capsys.readouterr().err
+    assert "No space left on device" in said
+    assert "--resume" in said
+    assert said.count("\n") == 1
+    monkeypatch.setattr(trainable, "train", train)
+    assert run.main(["--resume", str(tmp_path / "one"), "--quiet"]) == 0
+    trials = results.load_run(tmp_path / "one").trials
+    assert trials.index.tolist() == [0, 1, 2]
+    assert set(trials["status"]) <= {"completed", "stopped"}
+
+
+def test_a_full_disk_under_the_record_leaves_what_was_written_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Record(tmp_path / "epochs.jsonl") as record:
+        record.append({"event": "trial", "number": 0})
+        before = record.path.read_bytes()
+
+        def full(file: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", full)
+            with pytest.raises(OSError, match="No space left"):
+                record.append({"event": "epoch", "number": 0})
+        assert record.path.read_bytes() == before
+        record.append({"event": "end", "number": 0})
+    with Record(tmp_path / "epochs.jsonl") as again:
+        assert [event["event"] for event in again.events] == ["trial", "end"]
+
+
+def test_a_clock_that_jumps_back_changes_no_order(
+    local_ray: None, synthetic_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backwards = itertools.count(2_000_000_000, -3600)
+    monkeypatch.setattr("study.record.time", SimpleNamespace(time=lambda: float(next(backwards))))
+    assert study(synthetic_dir, tmp_path, "--gpus-per-trial", "0") == 0
+    jumped = results.load_run(tmp_path / "one")
+    assert jumped.trials.index.tolist() == [0, 1, 2]
+    assert (jumped.trials["time_total_s"] > 0).all()
+    last = jumped.epochs.groupby("number")["val_accuracy"].last()
+    assert last.tolist() == jumped.trials["val_accuracy"].tolist()
+
+
+def test_two_studies_at_once_on_one_machine_do_not_meet(synthetic_dir: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "study.run", "--dataset", "synthetic", "--data-dir", str(synthetic_dir)]
+    command += ["--runs-dir", str(tmp_path), "--space", "sgd", "--samples", "3", "--max-epochs", "2", "--quiet"]
+    command += ["--final-epochs", "1", "--max-concurrent", "1", "--cpus-per-trial", "1"]
+    both = [
+        subprocess.Popen([*command, "--name", name], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        for name in ("a", "b")
+    ]
+    assert [(process.communicate()[1], process.returncode) for process in both] == [("", 0), ("", 0)]
+    one, other = (results.load_run(tmp_path / name) for name in ("a", "b"))
+    columns = ["config/lr", "val_accuracy", "status"]
+    assert one.trials[columns].equals(other.trials[columns])
+
+
+class Evil:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("executed",)
+
+
+def test_nothing_in_a_foreign_run_directory_is_executed(
+    local_ray: None,
+    synthetic_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert study(synthetic_dir, tmp_path, "--gpus-per-trial", "0") == 0
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "one"
+    (kept,) = (path / "final" / "probabilities").glob("*-winner-*.npy")
+    for file in (path / "final" / "model.pt", kept, path / "checkpoints" / "0.pt"):
+        torch.save(Evil(), file)
+    report.write(results.load_run(path))
+    assert run.main(["--resume", str(path), "--quiet"]) == 1
+    assert f"{kept.name} is damaged" in capsys.readouterr().err
+    (path / "epochs.jsonl").write_text((path / "epochs.jsonl").read_text().splitlines(keepends=True)[0])
+    run.main(["--resume", str(path), "--quiet"])
+    assert "weights_only" in results.load_run(path).trials["stop_reason"][0]
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_short_chaos_ends_complete_and_correct(tmp_path: Path) -> None:
+    from benchmarks.chaos import chaos
+
+    outcome = chaos(tmp_path, kills=2, samples=8)
+    assert outcome.kills > 0
+    assert outcome.same
