@@ -29,6 +29,18 @@ FAMILIES: dict[str, Recipe] = {
     "baseline": BASELINE,
     "cnn": CNN.with_fields({"channels": "16-32"}),
     "cnn-deep": CNN.with_fields({"channels": "32-64-128", "batch_norm": True, "epochs": 5}),
+    **{
+        name: CNN.with_fields({"channels": "16-32", "epochs": 3, **varied})
+        for name, varied in {
+            "adam": {"optimizer": "adam", "lr": 0.002, "weight_decay": 0.0},
+            "adamw": {"optimizer": "adamw", "lr": 0.002, "weight_decay": 0.01},
+            "rmsprop": {"optimizer": "rmsprop", "lr": 0.001, "weight_decay": 0.0, "momentum": 0.0},
+            "step": {"schedule": "step", "warmup": 0.1},
+            "erased": {"flip": "alternating", "cutout": 8, "jitter": 0.2},
+            "mixup": {"mixup": 0.2},
+            "cutmix": {"cutmix": 1.0},
+        }.items()
+    },
     "fast": RECIPES["fast"].with_fields({"epochs": 10}),
     "resnet18": DEEP.with_fields({"model": "resnet18"}),
     "vgg11_bn": DEEP.with_fields({"model": "vgg11_bn"}),
