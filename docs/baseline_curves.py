@@ -34,7 +34,8 @@ def curves(run: Run) -> go.Figure:
         figure.add_scatter(x=x, y=y, name=f"seed {seed}", mode="lines", line=line, opacity=0.7, row=1, col=1)
     text = [f"published {loss}" for loss in PUBLISHED_LOSS.values()]
     figure.add_scatter(
-        x=list(PUBLISHED_LOSS), y=list(PUBLISHED_LOSS.values()), text=text, mode="markers+text", textposition=["top right", "bottom left"],
+        x=list(PUBLISHED_LOSS), y=list(PUBLISHED_LOSS.values()), text=text, mode="markers+text",
+        textposition=["top right", "bottom left"],
         marker=published, textfont={"color": LIGHT.baseline}, cliponaxis=False, row=1, col=1,
     )  # fmt: skip
     found = [100 * each["accuracy"] for each in run.final["recipe_under_test"]["seeds"]]
