@@ -157,7 +157,7 @@ def test_a_space_may_come_from_a_package() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("cnnn", "unknown; allowed: sgd, cnn, "),
+        ("cnnn", "unknown; allowed: baseline, sgd, cnn, "),
         ("nowhere.py:space", "there is no file nowhere.py"),
         ("os.path:space", "os.path has no function 'space'"),
         ("not.there:space", "not.there fails to import"),
