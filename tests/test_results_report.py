@@ -231,7 +231,7 @@ def test_the_most_confident_mistakes_are_shown_surest_first(run: Run, page: Page
 def test_each_finding_of_the_doctor_is_shown_with_its_evidence_and_suggestion(run: Run, page: Page) -> None:
     findings = results.diagnose(run)
     assert findings
-    said = page.locator(".findings li").all_inner_texts()
+    said = page.locator("#findings .findings li").all_inner_texts()
     assert len(said) == len(findings)
     for text, finding in zip(said, findings, strict=True):
         name, evidence, suggestion = filter(None, text.split("\n"))
