@@ -283,6 +283,8 @@ _EVENT_KEYS = {
     "trial": {"config", "seed", "time"},
     "epoch": {"training_iteration", "train_loss", "val_loss", "val_accuracy", "seconds", "time_total_s", "time"},
     "retry": {"reason", "time"},
+    "rest": {"time"},
+    "promote": {"time"},
     "end": {"status", "stop_reason", "time"},
 }
 

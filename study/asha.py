@@ -1,81 +1,150 @@
-"""ASHA, as Ray has it, with rungs that can be filled again from the record.
+"""ASHA as published: a trial rests at each rung until it is among the best there, then goes on from its checkpoint.
 
-Ray keys its rungs by the id that it gives a trial, new in every process, and leaves the scheduler out of its saved
-state. Here a rung knows a trial by its number, which never changes.
+Li et al. 2020, arXiv:1810.05934, algorithm 2. Ray's ASHAScheduler only stops trials: its first ones, which have nobody
+to be compared with, run on to the end (ray issue 44256). What that costs is measured by benchmarks.schedulers.
+
+A resting trial is no trial of Ray's: Ray is told to stop it, and the searcher hands its number out again when it is
+promoted. So nothing here outlives the process that the record could not fill again.
 """
 
 from collections.abc import Iterable
-from types import SimpleNamespace
 from typing import Any
 
-from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from study.record import Event
+from study.record import Event, OfThisProcess
 
 METRIC = "val_accuracy"
 EPOCH = "epoch"
 
 
 def rungs(max_epochs: int, grace_period: int, reduction_factor: int) -> list[int]:
-    """The epochs at which ASHA compares trials, ascending: grace_period x reduction_factor^k, up to max_epochs.
-
-    Li et al. 2020, arXiv:1810.05934, algorithm 2, with s = 0.
-    """
+    """The epochs at which ASHA compares trials, ascending: grace_period x reduction_factor^k, below max_epochs."""
     found, epoch = [], grace_period
-    while epoch <= max_epochs:
+    while epoch < max_epochs:
         found.append(epoch)
         epoch *= reduction_factor
     return found
 
 
-class RecordedASHA(ASHAScheduler):
-    """Ray's ASHAScheduler; a diverged trial is stopped before it, as `nan < cutoff` is false and lets it run on."""
+class ASHA(OfThisProcess, FIFOScheduler):
+    """Stops a trial at a rung unless it is among the best 1/reduction_factor of those that have reached it.
 
-    def __init__(self, max_epochs: int, grace_period: int, reduction_factor: int) -> None:
-        super().__init__(
-            time_attr=EPOCH,
-            metric=METRIC,
-            mode="max",
-            max_t=max_epochs,
-            grace_period=grace_period,
-            reduction_factor=reduction_factor,
-        )
+    Once no new trial begins, the best one at a rung that no other can reach any more goes on even where it is not the
+    best of reduction_factor: a search ends with a whole trial.
+
+    Args:
+        samples: how many trials begin at most.
+    """
+
+    def __init__(self, max_epochs: int, grace_period: int, reduction_factor: int, samples: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
         self.rungs = rungs(max_epochs, grace_period, reduction_factor)
+        self._max_epochs, self._factor, self._samples = max_epochs, reduction_factor, samples
+        self._scores: dict[int, dict[int, float]] = {rung: {} for rung in self.rungs}
+        self._last: dict[int, int] = {}  # the last epoch of each trial that has begun
+        self._running: set[int] = set()
+        self._ended: set[int] = set()
+        self._all_begun = False
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         return True
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        super().on_trial_add(tune_controller, _known_by_number(trial))
+        self.begin(trial.config["number"])
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """STOP for a trial that rests, has had its last epoch, or has diverged: `nan < cutoff` would let it run on."""
+        number = trial.config["number"]
         if "diverged" in result:
+            self.end(number)
             return TrialScheduler.STOP
-        return super().on_trial_result(tune_controller, _known_by_number(trial), result)
+        return TrialScheduler.CONTINUE if self.goes_on(number, result[EPOCH], result[METRIC]) else TrialScheduler.STOP
 
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """Nothing is left to do: the last result has been through on_trial_result."""
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        self.end(trial.config["number"])
 
-    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        super().on_trial_remove(tune_controller, _known_by_number(trial))
+    def begin(self, number: int) -> None:
+        """Trial `number` runs, for the first time or again; before a retry Ray tells of an error first."""
+        self._last.setdefault(number, 0)
+        self._ended.discard(number)
+        self._running.add(number)
 
-    def replay(self, events: Iterable[Event]) -> set[int]:
-        """Fills the rungs from a record, in its order.
+    def end(self, number: int) -> None:
+        """Trial `number` will never go on. Its scores stay."""
+        self._running.discard(number)
+        self._ended.add(number)
 
-        Returns:
-            The numbers of the trials that ASHA stops at the last epoch recorded for them.
-        """
-        stopped: set[int] = set()
+    def no_more_begin(self) -> None:
+        """There will be no other trials than those that have begun."""
+        self._all_begun = True
+
+    def goes_on(self, number: int, epoch: int, accuracy: float) -> bool:
+        """Whether the running trial `number` goes on at once; an epoch that it has reported before changes nothing."""
+        if epoch <= self._last[number]:
+            return True
+        self._last[number] = epoch
+        if epoch >= self._max_epochs:
+            self.end(number)
+            return False
+        if epoch not in self._scores:
+            return True
+        self._scores[epoch][number] = accuracy
+        self._running.discard(number)
+        if self.promotable() != number:
+            return False
+        self._running.add(number)
+        return True
+
+    def promotable(self) -> int | None:
+        """The resting trial that is to go on: the best one at the highest rung that has any."""
+        for rung in reversed(self.rungs):
+            for number in self._best_at(rung):
+                if self._rests_at(rung, number):
+                    return number
+        return None
+
+    def resting(self) -> dict[int, int]:
+        """The trials that rest, and at which rung each."""
+        return {number: self._last[number] for number in self._last if self._rests_at(self._last[number], number)}
+
+    def hopeless(self) -> dict[int, int]:
+        """Of `resting`, those that will not be promoted whatever comes."""
+        most = max(1, (len(self._last) if self._all_begun else self._samples) // self._factor)
+        surely_worse = {number for rung in self.rungs for number in self._ranked(rung)[most:]}
+        return {number: rung for number, rung in self.resting().items() if number in surely_worse}
+
+    def replay(self, events: Iterable[Event]) -> None:
+        """Fills the rungs from a record. A trial that was running then rests where its last epoch is a rung."""
         for event in events:
-            trial = SimpleNamespace(config={"number": event["number"]})
+            number = event["number"]
             if event["event"] == "trial":
-                self.on_trial_add(None, trial)
+                self.begin(number)
             elif event["event"] == "epoch":
-                result = {EPOCH: event["training_iteration"], METRIC: event[METRIC]}
-                decision = self.on_trial_result(None, trial, result)
-                (stopped.add if decision == TrialScheduler.STOP else stopped.discard)(event["number"])
-        return stopped
+                epoch = self._last[number] = event["training_iteration"]
+                if epoch in self._scores:
+                    self._scores[epoch][number] = event[METRIC]
+            elif event["event"] == "end":
+                self.end(number)
+        self._running -= {number for number, last in self._last.items() if last in self._scores}
 
+    def _rests_at(self, rung: int, number: int) -> bool:
+        at_it = rung in self._scores and self._last[number] == rung
+        return at_it and number not in self._running and number not in self._ended
 
-def _known_by_number(trial: Any) -> Any:
-    return SimpleNamespace(trial_id=trial.config["number"])
+    def _best_at(self, rung: int) -> list[int]:
+        ranked = self._ranked(rung)
+        count = len(ranked) // self._factor
+        if count == 0 and self._all_begun and not any(self._can_still_reach(rung, number) for number in self._last):
+            count = 1
+        return ranked[:count]
+
+    def _can_still_reach(self, rung: int, number: int) -> bool:
+        last = self._last[number]
+        return last < rung and (
+            number in self._running or (self._rests_at(last, number) and number in self._best_at(last))
+        )
+
+    def _ranked(self, rung: int) -> list[int]:
+        scores = self._scores[rung]
+        return sorted(scores, key=lambda number: (-scores[number], number))

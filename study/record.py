@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 Event = dict[str, Any]
-_EVENTS = ("trial", "epoch", "retry", "end")
+_EVENTS = ("trial", "epoch", "retry", "rest", "promote", "end")
 
 
 class RecordError(Exception):

@@ -91,7 +91,7 @@ def flags() -> Parser:
         "--grace-period", type=whole(1), default=1, metavar="N", help="epochs before ASHA stops a trial"
     )
     search.add_argument(
-        "--reduction-factor", type=whole(2), default=3, metavar="N", help="one trial in N goes on at each rung"
+        "--reduction-factor", type=whole(2), default=2, metavar="N", help="one trial in N goes on at each rung"
     )
     search.add_argument(
         "--time-budget", type=duration, metavar="TIME", help="ends the search, not the final: 90s, 30m, 2h"

@@ -32,6 +32,7 @@ class Screen:
         self._configs: dict[int, dict[str, Any]] = {}
         self._last: dict[int, Event] = {}
         self._ends: dict[int, Event] = {}
+        self._resting: set[int] = set()
         self._epochs = self._epochs_before = 0
 
     def catch_up(self, events: Iterable[Event], numbers: Collection[int] | None = None) -> None:
@@ -67,7 +68,12 @@ class Screen:
         elif event["event"] == "epoch":
             self._last[number] = event
             self._epochs += 1
+        elif event["event"] == "rest":
+            self._resting.add(number)
+        elif event["event"] == "promote":
+            self._resting.discard(number)
         elif event["event"] == "end":
+            self._resting.discard(number)
             self._ends[number] = event
 
     @staticmethod
@@ -88,7 +94,7 @@ class Screen:
 
     def _draw(self) -> Group:
         statuses = [end["status"] for end in self._ends.values()]
-        running = [number for number in self._names if number not in self._ends]
+        running = [number for number in self._names if number not in {*self._ends, *self._resting}]
         elapsed = time.monotonic() - self._started
         counts = Text.assemble(
             (f"{self._title}  ", "bold"),
@@ -96,6 +102,7 @@ class Screen:
             f" · {statuses.count('stopped')} stopped early" if "stopped" in statuses else "",
             (f" · {statuses.count('diverged')} diverged", "yellow") if "diverged" in statuses else "",
             (f" · {statuses.count('failed')} failed", "red") if "failed" in statuses else "",
+            f" · {len(self._resting)} at a rung" if self._resting else "",
             f" · {len(running)} running · {self._epochs} epochs · {_clock(elapsed)} elapsed{self._left(elapsed)}",
         )
         bar = Table.grid()

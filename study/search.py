@@ -1,11 +1,12 @@
-"""The search: Optuna suggests, ASHA stops, Ray trains, and the best trial's Recipe is kept."""
+"""The search: Optuna suggests, ASHA promotes, Ray trains, and the best trial's Recipe is kept."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import results
 from study import data
-from study.asha import RecordedASHA
+from study.asha import ASHA
 from study.data import Split
 from study.record import Record, write_json
 from study.resources import Slots
@@ -46,10 +47,11 @@ def search(
     """
     with Record(run_dir / "epochs.jsonl", [screen]) as record, screen.live():
         screen.catch_up(record.events)
-        scheduler = RecordedASHA(settings.max_epochs, settings.grace_period, settings.reduction_factor)
-        _end_what_was_decided(record, scheduler, settings.max_epochs)
-        study, unfinished = rebuild(run_dir / "optuna.db", question, record.events)
+        asha = ASHA(settings.max_epochs, settings.grace_period, settings.reduction_factor, settings.samples)
         recorder = Recorder(record, settings.max_epochs)
+        _end_completed(recorder, settings.max_epochs)
+        asha.replay(record.events)
+        study, unfinished = rebuild(run_dir / "optuna.db", question, record.events)
 
         def record_suggestion(suggestion: Suggestion) -> None:
             named = {"number": suggestion.number, "trial_id": f"trial_{suggestion.number:05d}"}
@@ -59,19 +61,29 @@ def search(
             budget = settings.epoch_budget
             return number < settings.samples and (budget is None or recorder.epochs_spent < budget)
 
-        begun = question.numbered(study)
-        if unfinished or may_begin(begun):
+        # As soon as it is sure that a trial will not be promoted, so that only those keep a checkpoint that may be.
+        def end_at_rung(numbers: Mapping[int, int]) -> None:
+            for number, rung in numbers.items():
+                asha.end(number)
+                recorder.end(number, "stopped", f"rung {rung}")
+                tell(study, question, number, "stopped", None)
+                (run_dir / "checkpoints" / f"{number}.pt").unlink(missing_ok=True)
+
+        if unfinished or may_begin(question.numbered(study)):
             run_trials(
-                OptunaSearcher(study, question, may_begin, unfinished, record_suggestion),
-                scheduler,
+                OptunaSearcher(study, question, asha, may_begin, unfinished, record_suggestion),
+                asha,
                 recorder,
-                count=len(unfinished) + max(0, settings.samples - begun),
+                count=settings.samples * (len(asha.rungs) + 1),
                 arrays=Arrays(*data.split(training)),
                 slots=slots,
                 interruption=interruption,
                 folder=run_dir,
-                checkpoint_epochs=scheduler.rungs,
+                checkpoint_epochs=asha.rungs,
+                after_each=lambda: end_at_rung(asha.hopeless()),
             )
+        if interruption.signal_number is None:
+            end_at_rung(asha.resting())
         if interruption.reason == "time budget":
             for number in recorder.unfinished():
                 recorder.end(number, "stopped", "time budget")
@@ -84,19 +96,11 @@ def search(
         _keep_best(run)
 
 
-def _end_what_was_decided(record: Record, scheduler: RecordedASHA, max_epochs: int) -> None:
-    """Fills ASHA's rungs from the record, and ends the trials that had their last epoch when the driver died.
-
-    Between a trial's last epoch and its `end` the record can be cut off; what ASHA said then it says again here.
-    """
-    stopped = scheduler.replay(record.events)
-    recorder = Recorder(record, max_epochs)
+def _end_completed(recorder: Recorder, max_epochs: int) -> None:
+    """Ends the trials that had their last epoch when the driver died: it is recorded before the end is."""
     for number in recorder.unfinished():
-        last = recorder.epochs_of(number)
-        if last >= max_epochs:
+        if recorder.epochs_of(number) >= max_epochs:
             recorder.end(number, "completed", None)
-        elif number in stopped:
-            recorder.end(number, "stopped", f"rung {last}")
 
 
 def _keep_best(run: results.Run) -> None:

@@ -5,7 +5,7 @@ stopped as COMPLETE, so that TPE compares accuracies of different epochs.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -18,7 +18,7 @@ from ray.tune.search import Searcher
 import search_spaces
 from results import Run
 from search_spaces import Space, SpaceError
-from study.asha import EPOCH, METRIC
+from study.asha import ASHA, EPOCH, METRIC
 from study.models import require_weights
 from study.recipe import Recipe, RecipeError
 from study.record import Event, OfThisProcess, RecordError
@@ -132,16 +132,18 @@ def knobs_as_json(question: Question) -> dict[str, Any]:
 
 
 class OptunaSearcher(OfThisProcess, Searcher):
-    """Suggests trials to Ray Tune from an Optuna study, and tells the study what became of them.
+    """Hands Ray Tune the trial that a free slot is for, and tells the Optuna study what became of it.
 
-    A suggestion depends on the seed, the trial's number and what the study has been told, and on nothing else, so that
-    a study rebuilt from its record goes on as it would have.
+    That is one which an earlier process left between two rungs, else one that ASHA promotes, else a new one. A
+    suggestion depends on the seed, the trial's number and what the study has been told, and on nothing else, so that a
+    study rebuilt from its record goes on as it would have.
 
     Args:
         study: fresh, or rebuilt by `rebuild`.
         question: what to draw.
+        asha: knows the trials that rest, and is told when no more begin.
         may_begin: whether the trial of this number may still begin.
-        unfinished: trials of an earlier process to go on with, before any new one.
+        unfinished: trials of an earlier process, resting ones among them.
         on_suggestion: called with each new Suggestion before it is given to Ray.
     """
 
@@ -149,29 +151,44 @@ class OptunaSearcher(OfThisProcess, Searcher):
         self,
         study: optuna.Study,
         question: Question,
+        asha: ASHA,
         may_begin: Callable[[int], bool],
         unfinished: Sequence[Suggestion],
         on_suggestion: Callable[[Suggestion], None],
     ) -> None:
         super().__init__(metric=METRIC, mode="max")
-        self._study, self._question, self._may_begin = study, question, may_begin
-        self._unfinished = list(unfinished)
+        self._study, self._question, self._asha, self._may_begin = study, question, asha, may_begin
+        self._begun = {suggestion.number: suggestion for suggestion in unfinished}
+        self._between_rungs = [number for number in self._begun if number not in asha.resting()]
         self._on_suggestion = on_suggestion
         self._running: dict[str, Suggestion] = {}
+        self._ask_whether_more_begin()
         # Of each unfinished trial, the last epoch that Optuna knows of.
         trials = study.get_trials(deepcopy=False)[len(question.history) :]
         self._told = {number: trial.last_step or 0 for number, trial in enumerate(trials)}
 
     def suggest(self, trial_id: str) -> Any:
-        if self._unfinished:
-            suggestion = self._unfinished.pop(0)
-        elif self._may_begin(self._question.numbered(self._study)):
-            suggestion = ask(self._study, self._question)
+        more_begin = self._ask_whether_more_begin()
+        if self._between_rungs:
+            suggestion = self._begun[self._between_rungs.pop(0)]
+        elif (promoted := self._asha.promotable()) is not None:
+            suggestion = self._begun[promoted]
+        elif more_begin:
+            suggestion = ask(self._study, self._question, resting=self._asha.resting())
+            self._begun[suggestion.number] = suggestion
             self._on_suggestion(suggestion)
+            self._ask_whether_more_begin()
         else:
-            return Searcher.FINISHED
+            # What runs now may come to a rung and have another one promoted.
+            return None if self._running else Searcher.FINISHED
         self._running[trial_id] = suggestion
         return {"number": suggestion.number, "recipe": suggestion.recipe.as_dict()}
+
+    def _ask_whether_more_begin(self) -> bool:
+        more_begin = self._may_begin(self._question.numbered(self._study))
+        if not more_begin:
+            self._asha.no_more_begin()
+        return more_begin
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         suggestion = self._running[trial_id]
@@ -181,13 +198,15 @@ class OptunaSearcher(OfThisProcess, Searcher):
             self._told[suggestion.number] = result[EPOCH]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Tells the study how the trial ended, if it has; one that was stopped before its last epoch rests."""
         number = self._running[trial_id].number
         if error or result is None or "diverged" in result:
             tell(self._study, self._question, number, "failed", None)
-            return
-        self.on_trial_result(trial_id, result)
-        completed = result[EPOCH] >= self._question.max_epochs
-        tell(self._study, self._question, number, "completed" if completed else "stopped", result[METRIC])
+        else:
+            self.on_trial_result(trial_id, result)
+            if result[EPOCH] >= self._question.max_epochs:
+                tell(self._study, self._question, number, "completed", result[METRIC])
+        del self._running[trial_id]
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the record is what a study is resumed from."""
@@ -196,28 +215,44 @@ class OptunaSearcher(OfThisProcess, Searcher):
         raise NotImplementedError("a study is resumed from its record")
 
 
-def ask(study: optuna.Study, question: Question, config: dict[str, Any] | None = None) -> Suggestion:
+def ask(
+    study: optuna.Study, question: Question, config: dict[str, Any] | None = None, resting: Collection[int] = ()
+) -> Suggestion:
     """The next trial of `study`: as the sampler likes, or one whose drawn fields are known already.
 
     Trial 0 is always the base Recipe itself. Where the space's range leaves one of its values out, Optuna is not told
     of that one, as it could not have drawn it.
+
+    Args:
+        resting: numbers of trials that rest at a rung. The sampler sees them as pruned ones: to Optuna they are still
+            running, and running trials count as bad ones.
     """
     number = question.numbered(study)
     known = config if config is not None else question.base.as_dict() if number == 0 else None
     if known is None:
-        # A fresh sampler each time: its generator's state would be lost with the process.
-        study.sampler = sampler(question.method, derived_seed(question.seed, number))
-        trial = study.ask()
-        drawn = question.draw(trial)
-    else:
-        study.enqueue_trial(known)
-        trial = study.ask()
-        drawn = question.draw(_Known(trial, known))
+        known = question.draw(_as_seen(study, question, resting).ask())
+    study.enqueue_trial(known)
+    trial = study.ask()
+    drawn = question.draw(_Known(trial, known))
     if number == 0:
         drawn = {name: getattr(question.base, name) for name in drawn}
     elif config is not None:
         drawn = config
     return Suggestion(number, drawn, question.recipe(number, drawn), trial)
+
+
+def _as_seen(study: optuna.Study, question: Question, resting: Collection[int]) -> optuna.Study:
+    """A copy of `study` in memory, where resting trials are pruned ones, with the sampler of the next trial."""
+    # A fresh sampler each time: its generator's state would be lost with the process.
+    seen = optuna.create_study(
+        direction="maximize", sampler=sampler(question.method, derived_seed(question.seed, question.numbered(study)))
+    )
+    pruned = {len(question.history) + number for number in resting}
+    for trial in study.get_trials():
+        if trial.number in pruned:
+            trial.state, trial.datetime_complete = TrialState.PRUNED, trial.datetime_start
+        seen.add_trial(trial)
+    return seen
 
 
 def sampler(method: Literal["tpe", "random"], seed: int) -> optuna.samplers.BaseSampler:

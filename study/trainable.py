@@ -54,9 +54,9 @@ def train(
     checkpoint = Path(checkpoints) / f"{config['number']}.pt"
     saved = time.monotonic()
 
-    def save(training: Training) -> None:
+    def save(training: Training, report: dict[str, Any] | None = None) -> None:
         nonlocal saved
-        write_tensors(checkpoint, training.state_dict())
+        write_tensors(checkpoint, {"training": training.state_dict(), "report": report})
         saved = time.monotonic()
 
     def save_when_due(training: Training) -> None:
@@ -71,7 +71,10 @@ def train(
         after_step=save_when_due,
     )
     if checkpoint.exists():
-        training.load_state_dict(torch.load(checkpoint, weights_only=True, map_location=training.device))
+        content = torch.load(checkpoint, weights_only=True, map_location=training.device)
+        training.load_state_dict(content["training"])
+        if content["report"] is not None:
+            tune.report(content["report"])
     took: list[float] = []
     try:
         with hang_watch(checkpoint.with_suffix(".hang")) as watch:
@@ -81,18 +84,18 @@ def train(
                 watch(max(HANGS_AFTER_S, HANGS_BEYOND * median(took)))
                 if weights is not None and epoch.number == training.recipe.epochs:
                     write_tensors(Path(weights) / f"{config['number']}.pt", training.model.state_dict())
-                tune.report(
-                    {
-                        EPOCH: epoch.number,
-                        "train_loss": epoch.train_loss,
-                        "val_loss": epoch.val_loss,
-                        METRIC: epoch.val_accuracy,
-                        "seconds": epoch.seconds,
-                    }
-                )
-                # A report returns only when the driver has recorded it, so that no checkpoint is ahead of the record.
+                report = {
+                    EPOCH: epoch.number,
+                    "train_loss": epoch.train_loss,
+                    "val_loss": epoch.val_loss,
+                    METRIC: epoch.val_accuracy,
+                    "seconds": epoch.seconds,
+                }
+                # Before the report, from which a trial that comes to rest does not return. Where the driver dies before
+                # it has recorded the epoch, the checkpoint brings it again.
                 if epoch.number in checkpoint_epochs:
-                    save(training)
+                    save(training, report)
+                tune.report(report)
     except Diverged as diverged:
         tune.report({EPOCH: diverged.epoch, METRIC: float("nan"), "diverged": str(diverged)})
 

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +82,7 @@ class Interruption(OfThisProcess, tune.Stopper):
 
 
 class Recorder(OfThisProcess, tune.Callback):
-    """Writes what Ray Tune does into the record: an event for each epoch, retry and end.
+    """Writes what Ray Tune does into the record: an event for each epoch, retry, rest, promotion and end.
 
     Args:
         record: where to.
@@ -93,7 +93,10 @@ class Recorder(OfThisProcess, tune.Callback):
         self._record, self._max_epochs, self._labels = record, max_epochs, labels or {}
         self._epochs: dict[int, int] = {}
         self._seconds: dict[int, float] = {}
+        self._resting: set[int] = set()
         for event in record.events:
+            if event["event"] in ("rest", "promote"):
+                (self._resting.add if event["event"] == "rest" else self._resting.discard)(event["number"])
             if event["event"] == "epoch":
                 self._epochs[event["number"]] = event["training_iteration"]
                 self._seconds[event["number"]] = event["time_total_s"]
@@ -109,6 +112,12 @@ class Recorder(OfThisProcess, tune.Callback):
         measured = {name: result[name] for name in ("train_loss", "val_loss", METRIC, "seconds")}
         self._append("epoch", number, training_iteration=result[EPOCH], **measured, time_total_s=self._seconds[number])
 
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        number = trial.config["number"]
+        if number in self._resting:
+            self._resting.discard(number)
+            self._append("promote", number)
+
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         number, result = trial.config["number"], trial.last_result
         if "diverged" in result:
@@ -116,7 +125,8 @@ class Recorder(OfThisProcess, tune.Callback):
         elif self._epochs.get(number, 0) >= self._max_epochs:
             self.end(number, "completed", None)
         else:
-            self.end(number, "stopped", f"rung {self._epochs[number]}")
+            self._resting.add(number)
+            self._append("rest", number)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._append("retry", trial.config["number"], reason=self._reason(trial))
@@ -219,6 +229,7 @@ def run_trials(
     folder: Path,
     checkpoint_epochs: Sequence[int],
     weights: Path | None = None,
+    after_each: Callable[[], None] = lambda: None,
 ) -> None:
     """Runs `count` trials from `searcher` to their end, or until `interruption`.
 
@@ -227,6 +238,7 @@ def run_trials(
         folder: of the run (or of its final); gets checkpoints/ and ray/.
         checkpoint_epochs: after which each training saves its state, besides every 30 s.
         weights: folder for finished networks; None to keep none.
+        after_each: called when a training has come to rest or to its end, and that is recorded.
 
     Raises:
         StudyFailed: Ray or the record failed; what was recorded before is whole.
@@ -258,7 +270,7 @@ def run_trials(
             name="trials",
             storage_path=str((folder / "ray").resolve()),
             failure_config=tune.FailureConfig(max_failures=RETRIES),
-            callbacks=[recorder, _Cleaner(checkpoints), _RoomForMemory(slots)],
+            callbacks=[recorder, _Cleaner(checkpoints, recorder), _RoomForMemory(slots), _AfterEach(after_each)],
             stop=interruption,
             verbose=0,
         ),
@@ -272,15 +284,24 @@ def run_trials(
 
 
 class _Cleaner(tune.Callback):
-    """Removes the checkpoint of a training that has ended; those of interrupted ones stay for their resumption."""
+    """Removes the checkpoint of a training that has ended; those of resting and interrupted ones stay."""
 
-    def __init__(self, checkpoints: Path) -> None:
-        self._checkpoints = checkpoints
+    def __init__(self, checkpoints: Path, recorder: Recorder) -> None:
+        self._checkpoints, self._recorder = checkpoints, recorder
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        (self._checkpoints / f"{trial.config['number']}.pt").unlink(missing_ok=True)
+        if trial.config["number"] not in self._recorder.unfinished():
+            (self._checkpoints / f"{trial.config['number']}.pt").unlink(missing_ok=True)
 
     on_trial_error = on_trial_complete
+
+
+class _AfterEach(tune.Callback):
+    def __init__(self, do: Callable[[], None]) -> None:
+        self._do = do
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._do()
 
 
 class _RoomForMemory(tune.Callback):

@@ -6,8 +6,9 @@ import pytest
 from optuna.trial import TrialState
 
 from search_spaces import SpaceError, load
+from study.asha import ASHA
 from study.recipe import BASELINE
-from study.searcher import OptunaSearcher, Question, Suggestion, ask, rebuild
+from study.searcher import OptunaSearcher, Question, Suggestion, _as_seen, ask, rebuild, tell
 
 QUESTION = Question(load("cnn"), "cnn", BASELINE, max_epochs=9, seed=5)
 
@@ -22,7 +23,10 @@ class Driven:
     def __init__(self, path: Path, samples: int = 20) -> None:
         self.events: list[dict[str, Any]] = []
         self.study, _ = rebuild(path, QUESTION, [])
-        self.searcher = OptunaSearcher(self.study, QUESTION, lambda number: number < samples, [], self._suggested)
+        self.asha = ASHA(9, 1, 3, samples)
+        self.searcher = OptunaSearcher(
+            self.study, QUESTION, self.asha, lambda number: number < samples, [], self._suggested
+        )
         self.suggestions: list[Suggestion] = []
 
     def _suggested(self, suggestion: Suggestion) -> None:
@@ -31,7 +35,8 @@ class Driven:
 
     def run(self, number: int, accuracies: list[float], status: str) -> None:
         identity = f"ray_{number}"
-        self.searcher.suggest(identity)
+        assert self.searcher.suggest(identity)["number"] == number
+        self.asha.begin(number)
         for epoch, accuracy in enumerate(accuracies, 1):
             self.events.append(
                 {"event": "epoch", "number": number, "training_iteration": epoch, "val_accuracy": accuracy}
@@ -44,6 +49,9 @@ class Driven:
             self.searcher.on_trial_complete(identity, {**result(1, float("nan")), "diverged": "loss nan"})
         else:
             self.searcher.on_trial_complete(identity, result(len(accuracies), accuracies[-1]))
+        self.asha.end(number)
+        if status == "stopped":
+            tell(self.study, QUESTION, number, "stopped", None)
         self.events.append({"event": "end", "number": number, "status": status})
 
 
@@ -84,7 +92,47 @@ def test_a_diverged_or_failed_trial_is_told_as_fail(tmp_path: Path, status: str)
 def test_suggestions_end_with_the_last_sample(tmp_path: Path) -> None:
     driven = Driven(tmp_path / "optuna.db", samples=1)
     assert driven.searcher.suggest("a") != OptunaSearcher.FINISHED
+    driven.asha.begin(0)
+    assert driven.searcher.suggest("b") is None  # what runs may yet have another one promoted
+    driven.searcher.on_trial_complete("a", error=True)
+    driven.asha.end(0)
     assert driven.searcher.suggest("b") == OptunaSearcher.FINISHED
+
+
+def rested(driven: Driven, accuracies: list[float]) -> None:
+    """One new trial after the other has an epoch of this accuracy and comes to rest."""
+    for number, accuracy in enumerate(accuracies):
+        config = driven.searcher.suggest(f"ray_{number}")
+        assert config["number"] == number
+        driven.asha.begin(number)
+        assert not driven.asha.goes_on(number, 1, accuracy)
+        driven.searcher.on_trial_complete(f"ray_{number}", result(1, accuracy))
+
+
+def test_a_promoted_trial_is_handed_out_before_any_new_one(tmp_path: Path) -> None:
+    driven = Driven(tmp_path / "optuna.db")
+    rested(driven, [0.5, 0.3, 0.4])
+    again = driven.searcher.suggest("promoted")
+    assert again["number"] == 0
+    assert again["recipe"] == driven.suggestions[0].recipe.as_dict()
+    driven.asha.begin(0)
+    assert driven.searcher.suggest("new")["number"] == 3
+    assert driven.study.trials[0].state == TrialState.RUNNING
+
+
+def test_tpe_learns_from_trials_that_rest_at_a_rung(tmp_path: Path) -> None:
+    driven = Driven(tmp_path / "optuna.db")
+    for number in range(11):
+        driven.run(number, [0.3 + 0.01 * number], "stopped")
+    config = driven.searcher.suggest("resting")
+    driven.asha.begin(11)
+    assert not driven.asha.goes_on(11, 1, 0.1)
+    driven.searcher.on_trial_complete("resting", result(1, 0.1))
+    seen = _as_seen(driven.study, QUESTION, driven.asha.resting())
+    assert [trial.state for trial in seen.trials] == [TrialState.PRUNED] * 12
+    assert seen.trials[11].intermediate_values == {1: 0.1}
+    assert driven.study.trials[11].state == TrialState.RUNNING
+    assert config["recipe"]["lr"] == seen.trials[11].params["lr"]
 
 
 def test_a_study_rebuilt_from_its_record_suggests_what_the_uninterrupted_one_does(tmp_path: Path) -> None:
@@ -106,7 +154,9 @@ def test_trials_cut_off_with_their_driver_are_handed_out_again_under_their_numbe
     driven.run(0, [0.4], "stopped")
     cut_off = driven.searcher.suggest("ray_1")
     study, unfinished = rebuild(tmp_path / "again.db", QUESTION, driven.events)
-    searcher = OptunaSearcher(study, QUESTION, lambda number: True, unfinished, lambda suggestion: None)
+    asha = ASHA(9, 1, 3, samples=20)
+    asha.replay(driven.events)
+    searcher = OptunaSearcher(study, QUESTION, asha, lambda number: True, unfinished, lambda suggestion: None)
     assert searcher.suggest("new_1") == cut_off
     assert searcher.suggest("new_2")["number"] == 2
 

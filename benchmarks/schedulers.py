@@ -1,0 +1,333 @@
+"""Replays every scheduler on the curves that `benchmarks.curves` recorded: epochs spent, regret, how often the best is
+lost.
+
+    python -m benchmarks.schedulers
+
+A study of 20 trials, the baseline first, is simulated epoch by epoch with the seconds that the epochs took, in 100
+orders of the table's recipes. Ray's schedulers are Ray's own classes behind a controller of a few lines. With TPE the
+next trial is the recipe of the table nearest to what TPE suggests.
+"""
+
+import argparse
+import heapq
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+from numpy.typing import NDArray
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import TrialState, create_trial
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import (
+    ASHAScheduler,
+    FIFOScheduler,
+    HyperBandScheduler,
+    MedianStoppingRule,
+    TrialScheduler,
+)  # fmt: skip
+from rich.console import Console
+from rich.table import Table
+
+import search_spaces
+from benchmarks.curves import EPOCHS, TABLE
+from study.asha import ASHA, EPOCH, METRIC
+
+ORDERS, SAMPLES = 100, 20
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The table: accuracies [recipes, epochs] (NaN after a divergence), seconds an epoch, and the fields drawn."""
+
+    accuracies: NDArray[np.float64]
+    seconds: NDArray[np.float64]
+    configs: list[dict[str, Any]]
+
+
+def load_curves() -> Curves:
+    table = pd.read_csv(TABLE, index_col="recipe", dtype={"hidden": str})
+    after = [f"epoch_{epoch}" for epoch in range(1, EPOCHS + 1)]
+    configs = table.drop(columns=["seconds", *after]).to_dict("records")
+    return Curves(table[after].to_numpy(), table["seconds"].to_numpy(), configs)
+
+
+@dataclass(eq=False)
+class Simulated:
+    """What a scheduler sees of a trial."""
+
+    trial_id: str
+    recipe: int
+    config: dict[str, Any]
+    status: str = Trial.PENDING
+    is_saving: bool = False
+    last_result: dict[str, Any] = field(default_factory=dict)
+
+
+class Controller:
+    """What a scheduler sees of Ray Tune."""
+
+    def __init__(self, scheduler: TrialScheduler) -> None:
+        self.scheduler, self.trials = scheduler, list[Simulated]()
+
+    def get_trials(self) -> list[Simulated]:
+        return self.trials
+
+    def get_live_trials(self) -> set[Simulated]:
+        return {trial for trial in self.trials if trial.status != Trial.TERMINATED}
+
+    def stop_trial(self, trial: Simulated) -> None:
+        if trial.status in (Trial.PENDING, Trial.PAUSED):
+            self.scheduler.on_trial_remove(self, trial)  # type: ignore[arg-type]
+        elif trial.status == Trial.RUNNING:
+            self.scheduler.on_trial_complete(self, trial, trial.last_result)  # type: ignore[arg-type]
+        trial.status = Trial.TERMINATED
+
+
+Chooser = Callable[[list[int], dict[int, list[float]], set[int]], int]
+
+
+@dataclass(frozen=True)
+class Spent:
+    """One simulated study: epochs, seconds on its slots, points lost to the best of its own trials, the chosen one's
+    accuracy after all epochs, and whether the best was lost."""
+
+    epochs: int
+    seconds: float
+    regret: float
+    accuracy: float
+    lost: bool
+
+
+def simulate(curves: Curves, policy: "Policy", choose: Chooser, slots: int, samples: int = SAMPLES) -> Spent:
+    """One study with `policy`, which begins with recipe 0 and then what `choose` says."""
+    seen: dict[int, list[float]] = {}
+    running: list[tuple[float, int, int]] = []  # when the epoch ends, a tie-breaker, the recipe
+    tick, clock, last = 0, 0.0, 0.0
+    while True:
+        while len(running) < slots:
+            recipe = policy.next(seen, choose, samples)
+            if recipe is None:
+                break
+            heapq.heappush(running, (clock + curves.seconds[recipe], tick, recipe))
+            tick += 1
+        if not running:
+            break
+        clock, _, recipe = heapq.heappop(running)
+        last = clock
+        epochs = seen.setdefault(recipe, [])
+        accuracy = float(curves.accuracies[recipe, len(epochs)])
+        if np.isnan(accuracy):
+            policy.failed(recipe)
+            continue
+        epochs.append(accuracy)
+        if policy.goes_on(recipe, len(epochs), accuracy):
+            heapq.heappush(running, (clock + curves.seconds[recipe], tick, recipe))
+            tick += 1
+    ends = {recipe: curves.accuracies[recipe, -1] for recipe in seen}
+    ends = {recipe: end for recipe, end in ends.items() if not np.isnan(end)}
+    chosen = max((recipe for recipe in ends if seen[recipe]), key=lambda recipe: seen[recipe][-1])
+    best = max(ends, key=lambda recipe: ends[recipe])
+    spent = sum(map(len, seen.values()))
+    return Spent(spent, last, float(ends[best] - ends[chosen]), float(ends[chosen]), chosen != best)
+
+
+class Policy:
+    """One of Ray's schedulers behind the questions that `simulate` asks."""
+
+    def __init__(self, scheduler: TrialScheduler) -> None:
+        self._scheduler = scheduler
+        self._controller = Controller(scheduler)
+        self._of: dict[int, Simulated] = {}
+
+    def next(self, seen: dict[int, list[float]], choose: Chooser, samples: int) -> int | None:
+        """The recipe that a free slot gets, new or paused; None while there is nothing to do."""
+        if len(self._of) < samples and not any(trial.status == Trial.PENDING for trial in self._controller.trials):
+            recipe = choose(list(self._of), seen, self._busy())
+            trial = Simulated(str(recipe), recipe, {"number": len(self._of)})
+            self._of[recipe] = trial
+            self._controller.trials.append(trial)
+            self._scheduler.on_trial_add(self._controller, trial)  # type: ignore[arg-type]
+        chosen: Any = self._scheduler.choose_trial_to_run(self._controller)  # type: ignore[arg-type]
+        if chosen is None or chosen.status == Trial.RUNNING:
+            return None
+        chosen.status = Trial.RUNNING
+        return int(chosen.recipe)
+
+    def goes_on(self, recipe: int, epoch: int, accuracy: float) -> bool:
+        """Whether the trial has its next epoch at once."""
+        trial = self._of[recipe]
+        trial.last_result = {EPOCH: epoch, METRIC: accuracy}
+        if epoch >= EPOCHS:
+            decision = self._scheduler.on_trial_result(self._controller, trial, trial.last_result)  # type: ignore[arg-type]
+            self._controller.stop_trial(trial)
+            return False
+        decision = self._scheduler.on_trial_result(self._controller, trial, trial.last_result)  # type: ignore[arg-type]
+        if decision == TrialScheduler.STOP:
+            self._controller.stop_trial(trial)
+        elif decision == TrialScheduler.PAUSE:
+            trial.status = Trial.PAUSED
+        return decision == TrialScheduler.CONTINUE
+
+    def failed(self, recipe: int) -> None:
+        """The trial diverged."""
+        self._controller.stop_trial(self._of[recipe])
+
+    def _busy(self) -> set[int]:
+        return {recipe for recipe, trial in self._of.items() if trial.status == Trial.RUNNING}
+
+
+class Promotion:
+    """The suite's own ASHA behind the same questions."""
+
+    def __init__(self, grace_period: int, reduction_factor: int, samples: int = SAMPLES) -> None:
+        self._asha = ASHA(EPOCHS, grace_period, reduction_factor, samples)
+        self._recipes: list[int] = []
+        self._busy: set[int] = set()
+
+    def next(self, seen: dict[int, list[float]], choose: Chooser, samples: int) -> int | None:
+        number = self._asha.promotable()
+        if number is None:
+            if len(self._recipes) >= samples:
+                self._asha.no_more_begin()
+                number = self._asha.promotable()
+            else:
+                number = len(self._recipes)
+                self._recipes.append(choose(self._recipes, seen, self._busy))
+        if number is None:
+            return None
+        self._asha.begin(number)
+        self._busy.add(self._recipes[number])
+        return self._recipes[number]
+
+    def goes_on(self, recipe: int, epoch: int, accuracy: float) -> bool:
+        on = self._asha.goes_on(self._recipes.index(recipe), epoch, accuracy)
+        if not on:
+            self._busy.discard(recipe)
+        return on
+
+    def failed(self, recipe: int) -> None:
+        self._asha.end(self._recipes.index(recipe))
+        self._busy.discard(recipe)
+
+
+ON = {"time_attr": EPOCH, "metric": METRIC, "mode": "max"}
+POLICIES: dict[str, Callable[[], Any]] = {
+    "none": lambda: Policy(FIFOScheduler()),
+    "median stopping": lambda: Policy(MedianStoppingRule(**ON, grace_period=1, min_samples_required=3)),
+    "Hyperband, 3": lambda: Policy(HyperBandScheduler(**ON, max_t=EPOCHS, reduction_factor=3)),
+    **{
+        f"Ray's ASHA, {grace}, {factor}": partial(
+            lambda grace, factor: Policy(
+                ASHAScheduler(**ON, max_t=EPOCHS, grace_period=grace, reduction_factor=factor)
+            ),
+            grace,
+            factor,
+        )
+        for grace, factor in ((1, 3), (1, 2), (1, 4), (3, 3))
+    },
+    **{
+        f"promoting ASHA, {grace}, {factor}": partial(Promotion, grace, factor)
+        for grace, factor in ((1, 2), (1, 3), (1, 4), (2, 2), (2, 3), (2, 4), (3, 3), (3, 4))
+    },
+}  # fmt: skip
+
+
+def shuffled(order: int, recipes: int) -> Chooser:
+    """Recipe 0, then the others in a random order."""
+    rest = np.random.default_rng(order).permutation(np.arange(1, recipes)).tolist()
+    return lambda begun, seen, busy: [0, *rest][len(begun)]
+
+
+class Tpe:
+    """Recipe 0, then the unused recipe nearest to what TPE suggests, by the mean distance over all knobs."""
+
+    def __init__(self, curves: Curves, order: int, startup_trials: int = 10) -> None:
+        self._curves, self._order, self._startup = curves, order, startup_trials
+        self._knobs = search_spaces.knobs(search_spaces.SPACES["cnn"], {})
+
+    def __call__(self, begun: Sequence[int], seen: dict[int, list[float]], busy: set[int]) -> int:
+        if not begun:
+            return 0
+        seed = int(np.random.SeedSequence([self._order, len(begun)]).generate_state(1)[0])
+        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=self._startup, constant_liar=True)
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        for recipe in begun:
+            study.add_trial(self._trial(recipe, seen.get(recipe, []), recipe in busy))
+        suggested = study.ask(self._knobs).params
+        left = [recipe for recipe in range(len(self._curves.configs)) if recipe not in begun]
+        return min(left, key=lambda recipe: self._distance(self._curves.configs[recipe], suggested))
+
+    def _trial(self, recipe: int, accuracies: list[float], busy: bool) -> optuna.trial.FrozenTrial:
+        config = self._curves.configs[recipe]
+        known = {
+            name: config[name]
+            for name, knob in self._knobs.items()
+            if knob._contains(knob.to_internal_repr(config[name]))
+        }
+        whole = len(accuracies) == EPOCHS
+        state = TrialState.RUNNING if busy else TrialState.COMPLETE if whole else TrialState.PRUNED
+        if not accuracies and not busy:
+            state = TrialState.FAIL
+        return create_trial(
+            state=state,
+            value=accuracies[-1] if state == TrialState.COMPLETE else None,
+            params=known,
+            distributions={name: self._knobs[name] for name in known},
+            intermediate_values=dict(enumerate(accuracies, 1)),
+        )
+
+    def _distance(self, one: dict[str, Any], other: dict[str, Any]) -> float:
+        return float(np.mean([_apart(knob, one[name], other[name]) for name, knob in self._knobs.items()]))
+
+
+def _apart(knob: Any, one: Any, other: Any) -> float:
+    """The distance of two values of a knob: its share of the range, or whether they differ."""
+    if isinstance(knob, CategoricalDistribution):
+        return float(one != other)
+    if knob.log:
+        return float(abs(np.log(one / other)) / np.log(knob.high / knob.low))
+    return abs(one - other) / (knob.high - knob.low)
+
+
+def _study(policy: str, method: str, slots: int, order: int) -> Spent:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    curves = load_curves()
+    startup = int(method.split()[1]) if method.startswith("tpe ") else 10
+    choose = shuffled(order, len(curves.configs)) if method == "random" else Tpe(curves, order, startup)
+    return simulate(curves, POLICIES[policy](), choose, slots)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Replay schedulers on recorded learning curves.")
+    parser.add_argument("--only", nargs="+", choices=POLICIES, default=list(POLICIES), metavar="SCHEDULER")
+    parser.add_argument("--slots", nargs="+", type=int, default=[1, 2, 4, 8])
+    parser.add_argument("--methods", nargs="+", default=["random", "tpe"])
+    parser.add_argument("--orders", type=int, default=ORDERS)
+    arguments = parser.parse_args()
+    table = Table(
+        "trials", "slots", "scheduler", "epochs", "fewer", "regret", "90%", "chosen", "best lost", "time", box=None
+    )
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for method in arguments.methods:
+            for slots in arguments.slots:
+                for policy in arguments.only:
+                    study = partial(_study, policy, method, slots)
+                    all_spent = pd.DataFrame(list(pool.map(study, range(arguments.orders), chunksize=5)))
+                    median, mean = all_spent.median(numeric_only=True), all_spent.mean()
+                    table.add_row(
+                        method, str(slots), policy, f"{median['epochs']:.0f}",
+                        f"{SAMPLES * EPOCHS / median['epochs']:.1f} x", f"{100 * median['regret']:.2f}",
+                        f"{100 * all_spent['regret'].quantile(0.9):.2f}", f"{mean['accuracy']:.2%}",
+                        f"{mean['lost']:.0%}", f"{mean['seconds']:.0f}",
+                    )  # fmt: skip
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()
