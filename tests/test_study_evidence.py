@@ -1,8 +1,11 @@
 """The evidence that a study gathers beside its verdict, and the replay of one of its trials."""
 
 import json
+import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -111,6 +114,37 @@ def test_metrics_carry_the_evidence_and_the_cost_of_every_part(defended: results
     assert cost["images"]["finalists"] == 2 * 2 * 2 * train
     said = " ".join(results.sentences(defended))
     assert all(f"{word}:" in said for word in ("Finalists", "Early stopping", "Control", "Attribution", "Cost"))
+
+
+FORMAT = (Path(__file__).parent.parent / "docs" / "run-directory.md").read_text()
+# What is inside of these is named elsewhere: fields of a Recipe, flags, packages, epochs.
+OPEN = {"arguments", "base", "baseline", "knobs", "recipe", "config", "versions", "published_train_loss"}
+
+
+def keys(content: Any) -> Iterator[str]:
+    """Every key at every depth that this format, and not somebody else's, gives a name."""
+    if isinstance(content, list):
+        for each in content:
+            yield from keys(each)
+    elif isinstance(content, dict):
+        for name, value in content.items():
+            yield name
+            if name not in OPEN or (name == "baseline" and "seeds" in value):
+                yield from keys(value)
+
+
+def test_every_key_column_and_file_of_a_run_is_named_in_its_format(defended: results.Run) -> None:
+    named = set(re.findall(r"[`\"]([a-z_]+)[`\"]", FORMAT, re.IGNORECASE))
+    path = defended.path
+    records = [json.loads((path / name).read_text()) for name in ("study.json", "best.json", "final/metrics.json")]
+    records.append(json.loads((path / "control" / "study.json").read_text()))
+    for folder in (".", "audit", "finalists", "final", "control", "tuned-baseline"):
+        records += [json.loads(line) for line in (path / folder / "epochs.jsonl").read_text().splitlines()]
+    columns = {name for name in (*defended.trials.columns, *defended.epochs.columns) if not name.startswith("config/")}
+    used = {*keys(records), *columns, *(event["event"] for event in records if "event" in event)}
+    assert used - named == set()
+    files = {file.name for folder in (path, path / "control", path / "final") for file in folder.iterdir()}
+    assert {name for name in files if name not in FORMAT} == set()
 
 
 def test_a_resumed_study_gathers_evidence_that_was_not_asked_for_before(defended: results.Run, tmp_path: Path) -> None:
