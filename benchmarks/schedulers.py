@@ -94,20 +94,22 @@ Chooser = Callable[[list[int], dict[int, list[float]], set[int]], int]
 
 @dataclass(frozen=True)
 class Spent:
-    """One simulated study: epochs, seconds on its slots, points lost to the best of its own trials, the chosen one's
-    accuracy after all epochs, and whether the best was lost."""
+    """One simulated study: epochs, seconds on its slots, accuracy lost to the best of its own trials, the chosen one's
+    accuracy after all epochs, whether the best was lost, and the best accuracy seen by the end of each epoch."""
 
     epochs: int
     seconds: float
     regret: float
     accuracy: float
     lost: bool
+    incumbent: list[float]
 
 
 def simulate(curves: Curves, policy: "Policy", choose: Chooser, slots: int, samples: int = SAMPLES) -> Spent:
     """One study with `policy`, which begins with recipe 0 and then what `choose` says."""
     seen: dict[int, list[float]] = {}
     running: list[tuple[float, int, int]] = []  # when the epoch ends, a tie-breaker, the recipe
+    history: list[float] = []
     tick, clock, last = 0, 0.0, 0.0
     while True:
         while len(running) < slots:
@@ -126,15 +128,17 @@ def simulate(curves: Curves, policy: "Policy", choose: Chooser, slots: int, samp
             policy.failed(recipe)
             continue
         epochs.append(accuracy)
+        history.append(accuracy)
         if policy.goes_on(recipe, len(epochs), accuracy):
             heapq.heappush(running, (clock + curves.seconds[recipe], tick, recipe))
             tick += 1
+    incumbent = np.maximum.accumulate(history).tolist()
     ends = {recipe: curves.accuracies[recipe, -1] for recipe in seen}
     ends = {recipe: end for recipe, end in ends.items() if not np.isnan(end)}
     chosen = max((recipe for recipe in ends if seen[recipe]), key=lambda recipe: seen[recipe][-1])
     best = max(ends, key=lambda recipe: ends[recipe])
     spent = sum(map(len, seen.values()))
-    return Spent(spent, last, float(ends[best] - ends[chosen]), float(ends[chosen]), chosen != best)
+    return Spent(spent, last, float(ends[best] - ends[chosen]), float(ends[chosen]), chosen != best, incumbent)
 
 
 class Policy:
@@ -164,7 +168,7 @@ class Policy:
         trial = self._of[recipe]
         trial.last_result = {EPOCH: epoch, METRIC: accuracy}
         if epoch >= EPOCHS:
-            decision = self._scheduler.on_trial_result(self._controller, trial, trial.last_result)  # type: ignore[arg-type]
+            self._scheduler.on_trial_result(self._controller, trial, trial.last_result)  # type: ignore[arg-type]
             self._controller.stop_trial(trial)
             return False
         decision = self._scheduler.on_trial_result(self._controller, trial, trial.last_result)  # type: ignore[arg-type]
