@@ -126,8 +126,8 @@ def rank_correlation(run: "Run") -> pd.DataFrame:
         Index `rung` (epochs, ascending, below max_epochs). Columns `trials` (int64, whole ones), `spearman` (of
         val_accuracy at the rung and at the end; NaN below 3 trials), `winner_rank` (Int64, from 1, missing if the
         winner has not reached it), `of` (int64, trials that reached it), `winner_cut` (boolean: the winner's accuracy
-        there is below the quantile 1 - 1/reduction_factor of all, so that ASHA would have stopped it, had it seen
-        all first).
+        there is below the quantile 1 - 1/reduction_factor of all, so that ASHA would not have promoted it, had it
+        seen all first).
     """
     table = run.epochs.pivot(index="number", columns="training_iteration", values="val_accuracy")
     whole = run.trials.index[run.trials["status"] == "completed"]

@@ -21,11 +21,13 @@ from study.flags import Parser, add_machine_and_files, whole
 if TYPE_CHECKING:
     from results import Run
     from study.data import Dataset
+    from study.opening import Opened
+    from study.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """The command line, as flags() defines it."""
+    """The command line, as flags() defines it; of a resumed run, that of its beginning with what was given now."""
 
     recipe: str
     seeds: int
@@ -38,7 +40,14 @@ class Arguments:
     runs_dir: Path
     data_dir: Path
     dataset: "Dataset"
+    resume: Path | None
     json: bool
+
+
+# What a run means. A resumed one keeps these as they were; all else may be given anew.
+MEANING = ("recipe", "epochs", "seed", "dataset", "name", "runs_dir")
+# What holds for one sitting only: a resumed run does not inherit it.
+OF_A_SITTING = ("json", "resume")
 
 
 def flags() -> Parser:
@@ -48,6 +57,7 @@ def flags() -> Parser:
     parser.add_argument("--epochs", type=whole(1), metavar="N", help="in place of the recipe's own")
     parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="the seeds derive from it")
     add_machine_and_files(parser)
+    parser.add_argument("--resume", type=Path, metavar="RUN", help="goes on with a run, or adds --seeds to it")
     return parser
 
 
@@ -55,9 +65,12 @@ def main(command: Sequence[str] | None = None) -> int:
     """Trains and reports; the exit code is 0 whatever the accuracy."""
     command = sys.argv[1:] if command is None else list(command)
     arguments = Arguments(**vars(flags().parse_args(command)))
-    from study.opening import refusing
+    from study.opening import as_begun, refusing
 
     with refusing("study.baseline"):
+        if arguments.resume is not None:
+            values = as_begun(arguments.resume, "baseline", flags(), command, MEANING, OF_A_SITTING)
+            arguments = Arguments(**values)
         return _reproduce(arguments, list(command), Console(stderr=arguments.json))
 
 
@@ -67,7 +80,7 @@ def _reproduce(arguments: Arguments, command: list[str], console: Console) -> in
     from study import final
     from study.evidence import FINAL
     from study.jobs import train_all
-    from study.opening import Machine, as_json, carry_out, open_run, timed, wall_time
+    from study.opening import carry_out, timed, wall_time
     from study.recipe import load_recipe
     from study.screen import Screen
     from study.searcher import derived_seed
@@ -75,35 +88,7 @@ def _reproduce(arguments: Arguments, command: list[str], console: Console) -> in
 
     recipe = load_recipe(arguments.recipe)
     epochs = arguments.epochs or recipe.epochs
-    name = arguments.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{Path(arguments.recipe).stem}"
-    machine = Machine(
-        arguments.data_dir,
-        arguments.dataset,
-        arguments.gpus_per_trial,
-        arguments.cpus_per_trial,
-        arguments.max_concurrent,
-    )
-    opened = open_run(
-        arguments.runs_dir / name,
-        machine,
-        lambda line: console.print(line, soft_wrap=True, highlight=False),
-        {
-            "kind": "baseline",
-            "command": command,
-            "arguments": as_json(asdict(arguments)),
-            "space": None,
-            "knobs": {},
-            "base": recipe.as_dict(),
-            "baseline": recipe.as_dict(),
-            "samples": 0,
-            "max_epochs": epochs,
-            "grace_period": epochs,
-            "reduction_factor": 2,
-            "rungs": [],
-            "seed": arguments.seed,
-            "warm_start": None,
-        },
-    )
+    opened = _open(arguments, command, recipe, epochs, console)
     interruption = Interruption()
 
     def train_and_evaluate() -> None:
@@ -126,6 +111,57 @@ def _reproduce(arguments: Arguments, command: list[str], console: Console) -> in
         _show(rows, run, console)
         console.print(f"\nFiles: {opened.run_dir}\n{wall_time(run.study)}", soft_wrap=True, highlight=False)
     return code
+
+
+def _open(arguments: Arguments, command: list[str], recipe: "Recipe", epochs: int, console: Console) -> "Opened":
+    """The run, new or resumed.
+
+    Raises:
+        UsageError, DataError, ResourceError, RecordError: it cannot begin, or go on.
+    """
+    import results
+    from study.opening import Machine, UsageError, as_json, open_run, reopen
+
+    name = arguments.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{Path(arguments.recipe).stem}"
+    machine = Machine(
+        arguments.data_dir,
+        arguments.dataset,
+        arguments.gpus_per_trial,
+        arguments.cpus_per_trial,
+        arguments.max_concurrent,
+    )
+    asked = {"command": command, "arguments": {**as_json(asdict(arguments)), "resume": None}}
+
+    def say(line: str) -> None:
+        console.print(line, soft_wrap=True, highlight=False)
+
+    if arguments.resume is not None:
+        run = results.load_run(arguments.resume)
+        if recipe.as_dict() != run.base:
+            raise UsageError(f"recipe {arguments.recipe} is otherwise than when {run.path} began")
+        if arguments.seeds < (begun := run.final_epochs["seed"].nunique()):
+            raise UsageError(f"--seeds is {arguments.seeds}; allowed: at least the {begun} begun")
+        return reopen(arguments.resume, machine, say, asked)
+    return open_run(
+        arguments.runs_dir / name,
+        machine,
+        say,
+        {
+            **asked,
+            "kind": "baseline",
+            "space": None,
+            "knobs": {},
+            "base": recipe.as_dict(),
+            "baseline": recipe.as_dict(),
+            "samples": 0,
+            "max_epochs": epochs,
+            "grace_period": epochs,
+            "reduction_factor": 2,
+            "rungs": [],
+            "seed": arguments.seed,
+            "warm_start": None,
+        },
+    )
 
 
 def against_publication(run: "Run") -> list[dict[str, Any]]:

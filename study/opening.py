@@ -5,7 +5,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from results import RunError
 from search_spaces import SpaceError
 from study import data, final, resources
 from study.data import DataError, Dataset, Split
+from study.flags import Parser
 from study.models import WeightsError
 from study.recipe import RecipeError
 from study.record import RecordError, StudyFile, now, surroundings
@@ -139,6 +140,41 @@ def reopen(run_dir: Path, machine: Machine, say: Callable[[str], None], asked: M
     return Opened(run_dir, study, ready.training, ready.slots, machine, lock)
 
 
+def as_begun(
+    run_dir: Path,
+    kind: str,
+    parser: Parser,
+    command: Sequence[str],
+    meaning: Sequence[str],
+    of_a_sitting: Sequence[str],
+) -> dict[str, Any]:
+    """The flags that the run in `run_dir` began with, as study.json keeps them, changed by those that `command` names.
+
+    Args:
+        kind: of run, as study.json has it.
+        meaning: what the run means; these flags stay as they were.
+        of_a_sitting: what holds for one sitting only; these are as `command` has them, or by default.
+
+    Raises:
+        UsageError: `command` changes what the run means, or the run is not of this kind.
+        RecordError: its study.json cannot be read.
+    """
+    content = StudyFile(run_dir / "study.json").content
+    if content.get("kind") != kind or "/" in content["name"]:
+        raise UsageError(f"{run_dir} is no run of {parser.prog}")
+    defaults = vars(parser.parse_args([]))
+    parser.set_defaults(**dict.fromkeys(defaults))
+    given = {name: value for name, value in vars(parser.parse_args(command)).items() if value is not None}
+    begun = {**as_json(defaults), **content["arguments"]}
+    for name in meaning:
+        if name in given and as_json(given)[name] != begun[name]:
+            flag = "--" + name.replace("_", "-")
+            was = "not given" if begun[name] is None else f"{begun[name]}"
+            raise UsageError(f"{flag} was {was} when {run_dir} began, and a resumed study keeps its meaning")
+    values = {**begun, **{name: defaults[name] for name in of_a_sitting}, **given}
+    return {**values, **{name: Path(values[name]) for name in ("runs_dir", "data_dir")}}
+
+
 @dataclass(frozen=True)
 class _Ready:
     """Data and Ray, as a run needs them, and how long it took."""
@@ -205,8 +241,7 @@ def carry_out(program: str, opened: Opened, interruption: Interruption, parts: M
         The exit code: 0, 1 where the study failed, or 128 + the signal that stopped it.
     """
     study = opened.study
-    again = f"; go on with: python -m {program} --resume {shlex.quote(str(opened.run_dir))}"
-    how_to_go_on = again if study.content["kind"] == "search" else ""
+    how_to_go_on = f"; go on with: python -m {program} --resume {shlex.quote(str(opened.run_dir))}"
     try:
         with interruption.on_signals():
             for part, do in parts.items():

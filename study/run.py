@@ -88,7 +88,7 @@ def flags() -> Parser:
         "--max-epochs", type=whole(1), default=10, metavar="N", help="epochs of a trial that is not stopped"
     )
     search.add_argument(
-        "--grace-period", type=whole(1), default=1, metavar="N", help="epochs before ASHA stops a trial"
+        "--grace-period", type=whole(1), default=1, metavar="N", help="epochs of each trial before the first comparison"
     )
     search.add_argument(
         "--reduction-factor", type=whole(2), default=2, metavar="N", help="one trial in N goes on at each rung"
@@ -139,30 +139,13 @@ def _as_begun(run_dir: Path, command: Sequence[str]) -> Arguments:
     """The arguments that the study in `run_dir` began with, changed by those that `command` names.
 
     Raises:
-        UsageError: `command` changes what the study means, or the run is none of this program's.
-        RecordError: its study.json cannot be read.
+        UsageError, RecordError: it cannot go on so.
     """
-    from study.opening import UsageError, as_json
-    from study.record import StudyFile
+    from study.opening import as_begun
 
-    content = StudyFile(run_dir / "study.json").content
-    if content.get("kind") != "search" or "/" in content["name"]:
-        raise UsageError(f"{run_dir} is no run of study.run")
-    parser = flags()
-    defaults = vars(parser.parse_args([]))
-    parser.set_defaults(**dict.fromkeys(defaults))
-    given = {name: value for name, value in vars(parser.parse_args(command)).items() if value is not None}
-    begun = {**as_json(defaults), **content["arguments"]}
-    for name in MEANING:
-        if name in given and as_json(given)[name] != begun[name]:
-            flag = "--" + name.replace("_", "-")
-            was = "not given" if begun[name] is None else f"{begun[name]}"
-            raise UsageError(f"{flag} was {was} when {run_dir} began, and a resumed study keeps its meaning")
-    values = {**begun, **{name: defaults[name] for name in OF_A_SITTING}, **given}
-    paths = {name: Path(values[name]) for name in ("runs_dir", "data_dir")}
+    values = as_begun(run_dir, "search", flags(), command, MEANING, OF_A_SITTING)
     warm_start = None if values["warm_start"] is None else Path(values["warm_start"])
-    fix = [(name, value) for name, value in values["fix"]]
-    return Arguments(**{**values, **paths, "warm_start": warm_start, "fix": fix})
+    return Arguments(**{**values, "warm_start": warm_start, "fix": [(name, value) for name, value in values["fix"]]})
 
 
 def _study(arguments: Arguments, command: list[str], console: Console) -> int:

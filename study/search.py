@@ -17,7 +17,7 @@ from study.tuning import Arrays, Interruption, Recorder, StudyFailed, run_trials
 
 @dataclass(frozen=True)
 class Settings:
-    """How many trials, of how many epochs, and how ASHA stops them.
+    """How many trials, of how many epochs, and how ASHA compares them.
 
     With `epoch_budget` no trial begins once all of them together have had so many epochs.
     """

@@ -11,7 +11,8 @@ from filelock import FileLock
 
 import results
 from benchmarks.chaos import without_times
-from study import run
+from study import baseline, run
+from study.recipe import BASELINE
 
 SPACE = """
 def small(trial):
@@ -210,3 +211,76 @@ def test_a_warm_start_of_another_length_is_refused(
         run.main([*command, "--warm-start", str(finished.path)])
     assert exit_.value.code == 2
     assert "--max-epochs 3, this study has 10" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def reproduced(local_ray: None, synthetic_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> results.Run:
+    """A small recipe over two seeds, without a search."""
+    folder = tmp_path_factory.mktemp("baseline")
+    fields = {"channels": "4-8", "hidden": "32", "lr": 0.05, "epochs": 2}
+    (folder / "mine.json").write_text(json.dumps(BASELINE.with_fields(fields).as_dict()))
+    command = ["--dataset", "synthetic", "--data-dir", str(synthetic_dir), "--runs-dir", str(folder), "--name", "seeds"]
+    command += ["--recipe", str(folder / "mine.json"), "--seeds", "2", "--gpus-per-trial", "0"]
+    assert baseline.main(command) == 0
+    return results.load_run(folder / "seeds")
+
+
+def test_a_baseline_run_cut_off_in_mid_training_ends_as_the_uninterrupted_one(
+    reproduced: results.Run, tmp_path: Path
+) -> None:
+    path = tmp_path / "seeds"
+    shutil.copytree(
+        reproduced.path, path, ignore=shutil.ignore_patterns("ray", "metrics.json", "probabilities", "*.pt")
+    )
+    record = path / "final" / "epochs.jsonl"
+    record.write_bytes(record.read_bytes()[: record.stat().st_size // 2])
+    study = json.loads((path / "study.json").read_text())
+    (path / "study.json").write_text(json.dumps({**study, "status": "running", "test_openings": []}))
+    assert baseline.main(["--resume", str(path)]) == 0
+    resumed = results.load_run(path)
+    assert resumed.final is not None
+    assert reproduced.final is not None
+    assert resumed.final["recipe_under_test"] == reproduced.final["recipe_under_test"]
+    assert len(resumed.study["test_openings"]) == 2
+
+
+def test_a_baseline_run_is_given_more_seeds_and_keeps_what_it_had(reproduced: results.Run, tmp_path: Path) -> None:
+    path = copy(reproduced, tmp_path / "seeds")
+    assert baseline.main(["--resume", str(path), "--seeds", "3"]) == 0
+    grown = results.load_run(path)
+    assert grown.final is not None
+    assert reproduced.final is not None
+    seeds = grown.final["recipe_under_test"]["seeds"]
+    assert len(seeds) == 3
+    assert seeds[:2] == reproduced.final["recipe_under_test"]["seeds"]
+    assert len(grown.study["test_openings"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--epochs", "5"], ["--epochs"]),
+        (["--recipe", "fast"], ["--recipe", "mine.json"]),
+        (["--seeds", "1"], ["--seeds", "2"]),
+    ],
+)
+def test_what_a_baseline_run_means_cannot_change_when_it_is_resumed(
+    reproduced: results.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], words: list[str]
+) -> None:
+    path = copy(reproduced, tmp_path / "seeds")
+    with pytest.raises(SystemExit) as stop:
+        baseline.main(["--resume", str(path), *flags])
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert all(word in said for word in words)
+
+
+def test_each_program_resumes_its_own_runs_only(
+    finished: results.Run, reproduced: results.Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for main, other in ((baseline.main, finished), (run.main, reproduced)):
+        with pytest.raises(SystemExit) as stop:
+            main(["--resume", str(other.path)])
+        assert stop.value.code == 2
+        assert f"{other.path} is no run of study." in capsys.readouterr().err
