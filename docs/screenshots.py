@@ -1,9 +1,10 @@
 """Take the pictures of a run's report that the documentation shows: light, dark and on a phone.
 
 python docs/screenshots.py runs/my-study
+python docs/screenshots.py runs/defended --evidence
 
-Writes docs/report-light.png, docs/report-dark.png and docs/report-phone.png. Needs the extra `test` (Playwright) and a
-Chromium: Playwright's own, or one named by --chromium.
+Writes docs/report-light.png, docs/report-dark.png and docs/report-phone.png, or docs/defended-evidence.png. Needs the
+extra `test` (Playwright) and a Chromium: Playwright's own, or one named by --chromium.
 """
 
 import argparse
@@ -21,6 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="docs/screenshots.py", description="Take the pictures of a run's report.")
     parser.add_argument("run", metavar="RUN", help="a run directory, or latest")
     parser.add_argument("--chromium", metavar="FILE", help="the browser to use, such as /usr/bin/chromium")
+    parser.add_argument("--evidence", action="store_true", help="only the Evidence section of that run")
     arguments = parser.parse_args()
     page = report.write(load_run(arguments.run))
     with sync_playwright() as playwright:
@@ -28,9 +30,12 @@ def main() -> None:
             executable_path=arguments.chromium,
             args=["--no-sandbox", "--disable-gpu"],
         )
-        photograph(browser, page, HERE / "report-light.png", width=1200, height=1560)
-        photograph(browser, page, HERE / "report-dark.png", width=1200, height=1560, dark=True, section="search")
-        photograph(browser, page, HERE / "report-phone.png", width=390, height=1560)
+        if arguments.evidence:
+            photograph(browser, page, HERE / "defended-evidence.png", width=1200, height=760, section="evidence")
+        else:
+            photograph(browser, page, HERE / "report-light.png", width=1200, height=1560)
+            photograph(browser, page, HERE / "report-dark.png", width=1200, height=1560, dark=True, section="search")
+            photograph(browser, page, HERE / "report-phone.png", width=390, height=1560)
         browser.close()
 
 

@@ -215,12 +215,21 @@ def _on_finalists(run: Run) -> str:
     seeds = "one fresh seed" if first["seeds"] == 1 else f"{first['seeds']:.0f} fresh seeds"
     ranked = leaderboard(run.trials).index
     kept = "also the search's best" if table.index[0] == ranked[0] else f"not trial {ranked[0]}, the search's best"
-    longer = first["epochs"] != first["search_epochs"]
-    why = f", with {first['epochs']:.0f} epochs instead of {first['search_epochs']:.0f}" if longer else ""
+    scores = ", ".join(
+        f"trial {number} {row['search_score']:.2%} and {row['confirmed_score']:.2%} "
+        f"({100 * row['optimism']:+.2f} points)"
+        for number, row in table.iterrows()
+    )
+    # With other epochs, and so another schedule, the two scores differ by more than the luck of the search.
+    why = (
+        f" The confirmed ones had {first['epochs']:.0f} epochs, the search's {first['search_epochs']:.0f}, so this "
+        "difference is no measure of the search's luck alone."
+        if first["epochs"] != first["search_epochs"]
+        else ""
+    )
     return (
         f"Finalists: of the {len(table)} best, trained again from {seeds}, trial {table.index[0]} is the best, {kept}. "
-        f"The search said {first['search_score']:.2%}, confirmed are {first['confirmed_score']:.2%}: selection "
-        f"optimism {100 * first['optimism']:+.2f} points{why}."
+        f"Validation accuracy in the search and confirmed (selection optimism): {scores}.{why}"
     )
 
 
@@ -230,28 +239,30 @@ def _on_audit(run: Run) -> str:
         return ""
     won = table.index[table["would_have_won"]].tolist()
     stopped = int(run.trials["stop_reason"].str.startswith("rung", na=False).sum())
-    outcome = (
-        f"trial{'s' if len(won) > 1 else ''} {', '.join(map(str, won))} would have won"
-        if won
-        else "none would have won"
-    )
+    who = f"trial{'s' if len(won) > 1 else ''} {', '.join(map(str, won))}" if won else "none of them"
     rho = rung_correlation(run).dropna()
-    rungs = ", ".join(f"{row['spearman']:.2f} after {rung}" for rung, row in rho.iterrows())
-    correlation = f" Rank correlation with the end: {rungs} epochs." if rungs else ""
-    return f"Early stopping: {len(table)} of {stopped} stopped trials were trained to the end; {outcome}.{correlation}"
+    rungs = ", ".join(
+        f"{row['spearman']:.2f} after epoch {rung} ({row['trials']:.0f} trials)" for rung, row in rho.iterrows()
+    )
+    correlation = f" Rank correlation with the end, epoch {run.study['max_epochs']}: {rungs}." if rungs else ""
+    return (
+        f"Early stopping: {len(table)} of {stopped} stopped trials, drawn at random, were trained to the end; {who} "
+        f"would have beaten the search's best.{correlation}"
+    )
 
 
 def _on_control(run: Run) -> str:
     found = control(run)
     if found is None:
         return ""
-    keep = "earned its keep" if found["difference"] > found["chance"] else "did not earn its keep here"
+    keep = "earned its keep" if found["difference"] > found["chance"] else "did not earn its keep"
     if abs(found["difference"]) <= found["chance"]:
-        keep = "cannot be told from random search here"
+        keep = "cannot be told from random search"
     return (
         f"Control: after {found['epochs']:,} epochs each, the search had found {found['search']:.2%} validation "
-        f"accuracy and random search {found['control']:.2%}. The search {keep}: {100 * found['difference']:+.2f} "
-        f"points, where chance in the validation images alone makes ±{100 * found['chance']:.2f}; one run of each."
+        f"accuracy and random search {found['control']:.2%}. In this run the search {keep}: "
+        f"{100 * found['difference']:+.2f} points, where the choice of {run.study['data']['validation']:,} validation "
+        f"images makes ±{100 * found['chance']:.2f} (95%). One run of each: another --seed may say otherwise."
     )
 
 
@@ -264,9 +275,12 @@ def _on_attribution(run: Run) -> str:
         f"{100 * step['difference_interval'][1]:+.2f}; {step['verdict']})"
         for name, step in found.items()
     }
+    total = sum(step["difference"] for step in found.values())
+    seeds = len((run.final or {})["winner"]["seeds"])
     return (
-        f"Attribution: tuning the published network's own learning rate and batch size gives {steps['tuning']} on the "
-        f"test set; what the better recipe adds to that is {steps['recipe']}."
+        f"Attribution: of the winner's {100 * total:+.2f} points on the test set, over {seeds} "
+        f"seed{'' if seeds == 1 else 's'} each, tuning the published network's own learning rate and batch size gives "
+        f"{steps['tuning']}; what the better recipe adds to that is {steps['recipe']}."
     )
 
 
@@ -277,5 +291,5 @@ def _on_budget(run: Run) -> str:
     parts = ", ".join(f"{part} {row['epochs']:,.0f}" for part, row in table.iterrows())
     return (
         f"Cost: {table['epochs'].sum():,} epochs over {table['images'].sum() / 1e6:,.1f} million images, "
-        f"{table['seconds'].sum() / 60:,.0f} minutes of training ({parts} epochs)."
+        f"{table['seconds'].sum() / 60:,.0f} minutes summed over trainings ({parts} epochs)."
     )

@@ -11,6 +11,7 @@ import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -271,8 +272,10 @@ def accuracies(run: Run) -> go.Figure:
     figure = _figure(run, "Test accuracy", note, height=150 + 70 * len(sides), left=16, right=16)
     for row, (role, side) in enumerate(reversed(sides.items()), 1):
         name, colour = role.replace("_", " "), COLOURS[role]
-        found = [100 * float(each["accuracy"]) for each in side["seeds"]]
-        mean = sum(found) / len(found)
+        accuracies = [float(each["accuracy"]) for each in side["seeds"]]
+        found = [100 * accuracy for accuracy in accuracies]
+        of_all = sum(accuracies) / len(accuracies)
+        mean = 100 * of_all
         low, high = (min(found), max(found)) if several else (100 * float(end) for end in side["interval"])
         bar = {"array": [high - mean], "arrayminus": [mean - low], "thickness": 2, "width": 7, "color": colour}
         figure.add_scatter(
@@ -291,7 +294,7 @@ def accuracies(run: Run) -> go.Figure:
             x=(low + high) / 2,
             y=row,
             yshift=24 if several else 20,
-            text=f"<b>{name}</b>  {mean:.2f}%" + (f", mean of {len(found)} seeds" if several else ""),
+            text=f"<b>{name}</b>  {of_all:.2%}" + (f", mean of {len(found)} seeds" if several else ""),
             showarrow=False,
             font={"color": colour, "size": 13},
             bgcolor=LIGHT.surface,
@@ -556,9 +559,9 @@ def _label_ends(figure: go.Figure, ends: Sequence[tuple[float, float, str, str]]
     Args:
         span: how much of y the whole figure shows.
     """
-    close = len(ends) == 2 and abs(ends[0][1] - ends[1][1]) < 0.12 * span
-    highest = max((y for _, y, _, _ in ends), default=0.0)
-    for x, y, text, colour in ends:
+    ends = sorted(ends, key=lambda end: end[1])
+    close = [above[1] - below[1] < 0.12 * span for below, above in pairwise(ends)]
+    for (x, y, text, colour), near_below, near_above in zip(ends, [False, *close], [*close, False], strict=True):
         figure.add_annotation(
             x=x,
             y=y,
@@ -567,7 +570,7 @@ def _label_ends(figure: go.Figure, ends: Sequence[tuple[float, float, str, str]]
             align="left",
             xanchor="left",
             xshift=9,
-            yshift=(18 if y == highest else -18) if close else 0,
+            yshift=18 * (near_below - near_above),
             font={"color": colour, "size": 12},
         )
 

@@ -167,7 +167,7 @@ def _study(arguments: Arguments, command: list[str], console: Console) -> int:
         if not arguments.quiet:
             console.print(line, soft_wrap=True, highlight=False)
 
-    def screen(title: str, trainings: int, epochs: int) -> Screen:
+    def screen(title: str, trainings: int | None, epochs: int) -> Screen:
         return Screen(console, title, trainings, epochs, quiet=arguments.quiet)
 
     def seeds(first: int) -> list[int]:
@@ -190,11 +190,11 @@ def _study(arguments: Arguments, command: list[str], console: Console) -> int:
         evidence.audit(opened, interruption, of_audit, arguments.audit, arguments.seed)
 
     def do_control() -> None:
-        of_control = screen("control", arguments.samples, arguments.max_epochs)
+        of_control = screen("control", None, arguments.max_epochs)
         evidence.control(opened, interruption, of_control, question, settings)
 
     def do_tune_baseline() -> None:
-        of_baseline = screen("baseline, tuned", arguments.samples, arguments.max_epochs)
+        of_baseline = screen("baseline, tuned", None, arguments.max_epochs)
         evidence.tune_baseline(opened, interruption, of_baseline, question, settings)
 
     def do_finalists() -> None:

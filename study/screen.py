@@ -20,11 +20,13 @@ class Screen:
     Args:
         console: on a terminal the screen is live; elsewhere, and with `quiet`, it is not drawn.
         title: the phase, such as "search".
-        trainings: how many there are in all.
+        trainings: how many there are in all; None where epochs and not trainings bound them, so that nobody knows.
         epochs: how many one of them has if nothing stops it.
     """
 
-    def __init__(self, console: Console, title: str, trainings: int, epochs: int, *, quiet: bool = False) -> None:
+    def __init__(
+        self, console: Console, title: str, trainings: int | None, epochs: int, *, quiet: bool = False
+    ) -> None:
         self._console, self._title, self._quiet = console, title, quiet
         self._trainings, self._max_epochs = trainings, epochs
         self._started = time.monotonic()
@@ -89,8 +91,11 @@ class Screen:
         if end["stop_reason"]:
             parts.append(f"({end['stop_reason']})")
         if last:
-            parts.append(f"after {last['training_iteration']} epochs, {_score(last)}")
-        return " ".join(parts) + f"  [{len(self._ends)}/{self._trainings}]".replace("[", "\\[")
+            epochs = last["training_iteration"]
+            parts.append(f"after {epochs} epoch{'' if epochs == 1 else 's'}, {_score(last)}")
+        ended = len(self._ends)
+        count = f"{ended}, {self._epochs} epochs" if self._trainings is None else f"{ended}/{self._trainings}"
+        return " ".join(parts) + f"  \\[{count}]"
 
     def _draw(self) -> Group:
         statuses = [end["status"] for end in self._ends.values()]
@@ -98,7 +103,7 @@ class Screen:
         elapsed = time.monotonic() - self._started
         counts = Text.assemble(
             (f"{self._title}  ", "bold"),
-            f"{len(self._ends)} of {self._trainings} done",
+            f"{len(self._ends)} done" if self._trainings is None else f"{len(self._ends)} of {self._trainings} done",
             f" · {statuses.count('stopped')} stopped early" if "stopped" in statuses else "",
             (f" · {statuses.count('diverged')} diverged", "yellow") if "diverged" in statuses else "",
             (f" · {statuses.count('failed')} failed", "red") if "failed" in statuses else "",
@@ -134,7 +139,7 @@ class Screen:
         """An estimate once something has ended: the trainings to come will use as many epochs as those that ended."""
         ended = [number for number in self._ends if number in self._last]
         now = self._epochs - self._epochs_before
-        if not ended or not now:
+        if self._trainings is None or not ended or not now:
             return ""
         mean = sum(self._last[number]["training_iteration"] for number in ended) / len(ended)
         expected = max(self._epochs, mean * self._trainings)
