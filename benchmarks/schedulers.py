@@ -323,7 +323,7 @@ def main() -> None:
                 for policy in arguments.only:
                     study = partial(_study, policy, method, slots)
                     all_spent = pd.DataFrame(list(pool.map(study, range(arguments.orders), chunksize=5)))
-                    median, mean = all_spent.median(numeric_only=True), all_spent.mean()
+                    median, mean = all_spent.median(numeric_only=True), all_spent.mean(numeric_only=True)
                     table.add_row(
                         method, str(slots), policy, f"{median['epochs']:.0f}",
                         f"{SAMPLES * EPOCHS / median['epochs']:.1f} x", f"{100 * median['regret']:.2f}",
