@@ -26,7 +26,7 @@ from study import data
 from study.recipe import BASELINE
 from study.training import Training
 
-RECIPE = BASELINE.with_fields({"channels": "16-32", "padding": "same", "batch_size": 128, "epochs": 10_000})
+RECIPE = BASELINE.with_fields({"channels": "16-32", "padding": "same", "epochs": 10_000})
 WARM_UP_STEPS = 20
 IMAGES_KEPT = 10_000
 
@@ -35,11 +35,14 @@ class _Enough(Exception):
     """Time is up."""
 
 
-def train_for(seconds: float, threads: int, device: str, data_dir: Path, start: Barrier, queue: Any) -> None:
+def train_for(
+    seconds: float, batch_size: int, threads: int, device: str, data_dir: Path, start: Barrier, queue: Any
+) -> None:
     """One process: trains, and says how many images a second it had and the most memory it took on the GPU (bytes)."""
     torch.set_num_threads(threads)
     train, _ = data.split(data.load_training(data_dir, "cifar10"))
     kept = data.Split(train.images[:IMAGES_KEPT], train.labels[:IMAGES_KEPT])
+    recipe = RECIPE.with_fields({"batch_size": batch_size})
     steps, began = 0, 0.0
 
     def count(training: Training) -> None:
@@ -52,21 +55,23 @@ def train_for(seconds: float, threads: int, device: str, data_dir: Path, start: 
             raise _Enough
 
     try:
-        for _ in Training(RECIPE, kept, device=device, after_step=count):
+        for _ in Training(recipe, kept, device=device, after_step=count):
             pass
     except _Enough:
         if device == "cuda":
             torch.cuda.synchronize()
-        rate = (steps - WARM_UP_STEPS) * RECIPE.batch_size / (time.perf_counter() - began)
+        rate = (steps - WARM_UP_STEPS) * batch_size / (time.perf_counter() - began)
         queue.put((rate, torch.cuda.max_memory_reserved() if device == "cuda" else 0))
 
 
-def measure(processes: int, threads: int, device: str, seconds: float, data_dir: Path) -> tuple[float, float]:
+def measure(
+    processes: int, threads: int, batch_size: int, device: str, seconds: float, data_dir: Path
+) -> tuple[float, float]:
     """Images a second of all processes together, and their peak memory on the GPU, in GB."""
     context = multiprocessing.get_context("spawn")
     start, queue = context.Barrier(processes), context.Queue()
     started = [
-        context.Process(target=train_for, args=(seconds, threads, device, data_dir, start, queue))
+        context.Process(target=train_for, args=(seconds, batch_size, threads, device, data_dir, start, queue))
         for _ in range(processes)
     ]
     for process in started:
@@ -81,6 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Throughput of trials that share cores or a GPU.")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--at-once", nargs="+", type=int, default=[1, 2, 4, 8], help="on a GPU")
+    parser.add_argument("--batch-size", type=int, default=32, help="32 is the published recipe's")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
@@ -91,7 +97,11 @@ def main() -> None:
     arms: dict[tuple[int, int], list[tuple[float, float]]] = {shape: [] for shape in shapes}
     for _ in range(arguments.repeats):
         for (processes, threads), found in arms.items():
-            found.append(measure(processes, threads, arguments.device, arguments.seconds, arguments.data_dir))
+            found.append(
+                measure(
+                    processes, threads, arguments.batch_size, arguments.device, arguments.seconds, arguments.data_dir
+                )
+            )
     table = Table("at once", "threads each", "images/s (range)", "ratio", "GPU memory", box=None)
     rates = {arm: median(rate for rate, _ in found) for arm, found in arms.items()}
     first = next(iter(rates.values()))

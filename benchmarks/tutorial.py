@@ -113,7 +113,7 @@ def run_example(training: Split, epochs: int, workers: int) -> tuple[float, floa
         seconds = time.perf_counter() - began
         if found.num_errors:
             raise RuntimeError(f"{found.num_errors} trials of the example failed: {found.errors[0]}")
-        frame = found.get_dataframe()
+        frame = pd.DataFrame([each.metrics for each in found])
     return seconds, float(frame["accuracy"].max()), int(frame["training_iteration"].sum())
 
 

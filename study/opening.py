@@ -134,6 +134,7 @@ def reopen(run_dir: Path, machine: Machine, say: Callable[[str], None], asked: M
         ended=None,
         resumed=[*study.content.get("resumed", []), sitting],
         slots=ready.slots.count,
+        threads=ready.slots.threads,
     )
     for part, seconds in ready.seconds.items():
         study.add_seconds(part, seconds)

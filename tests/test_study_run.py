@@ -65,6 +65,10 @@ def test_a_study_leaves_the_files_that_its_format_names(finished: results.Run) -
     assert {"data", "start_up", "search", "final"} <= set(finished.study["seconds"])
 
 
+def test_no_checkpoint_outlives_its_trial(finished: results.Run) -> None:
+    assert list((finished.path / "checkpoints").iterdir()) == []
+
+
 def test_there_are_as_many_trials_as_samples_and_the_first_is_the_baseline(finished: results.Run) -> None:
     assert finished.trials.index.tolist() == list(range(5))
     assert set(finished.trials["status"]) <= {"completed", "stopped"}

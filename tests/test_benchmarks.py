@@ -1,0 +1,55 @@
+"""The benchmarks measure what they say; what they measured is in README and docs/lab-notes.md."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.curves import EPOCHS, RECIPES, drawn
+from benchmarks.schedulers import POLICIES, SAMPLES, Curves, Promotion, Tpe, load_curves, shuffled, simulate
+
+
+@pytest.fixture(scope="module")
+def curves() -> Curves:
+    return load_curves()
+
+
+def test_the_recorded_curves_are_of_the_recipes_that_the_default_space_draws(curves: Curves) -> None:
+    assert curves.accuracies.shape == (RECIPES, EPOCHS)
+    for (config, _), recorded in zip(drawn(RECIPES), curves.configs, strict=True):
+        assert recorded == pytest.approx(config)
+
+
+def test_without_a_scheduler_every_trial_is_whole_and_nothing_is_lost(curves: Curves) -> None:
+    spent = simulate(curves, POLICIES["none"](), shuffled(3, RECIPES), slots=2)
+    assert (spent.epochs, spent.regret, spent.lost) == (SAMPLES * EPOCHS, 0.0, False)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_every_scheduler_trains_its_chosen_trial_and_no_more_than_all_epochs(curves: Curves, policy: str) -> None:
+    spent = simulate(curves, POLICIES[policy](), shuffled(3, RECIPES), slots=4)
+    assert SAMPLES <= spent.epochs <= SAMPLES * EPOCHS
+    assert len(spent.incumbent) == spent.epochs
+    assert spent.incumbent == sorted(spent.incumbent)
+
+
+def test_promotion_takes_fewer_epochs_than_stopping_alone(curves: Curves) -> None:
+    for order in range(10):
+        stopping = simulate(curves, POLICIES["Ray's ASHA, 1, 2"](), shuffled(order, RECIPES), slots=2)
+        promoting = simulate(curves, Promotion(1, 2), shuffled(order, RECIPES), slots=2)
+        assert promoting.epochs < stopping.epochs
+
+
+def test_tpe_on_the_table_tries_no_recipe_twice(curves: Curves) -> None:
+    choose, begun = Tpe(curves, order=0), list[int]()
+    for _ in range(SAMPLES):
+        begun.append(choose(begun, {recipe: [0.5] for recipe in begun}, set()))
+    assert begun[0] == 0
+    assert len(set(begun)) == SAMPLES
+
+
+def test_the_list_of_benchmarks_has_every_one_with_its_command() -> None:
+    said = subprocess.run([sys.executable, "-m", "benchmarks"], capture_output=True, text=True, check=True).stdout
+    for file in (Path(__file__).parent.parent / "benchmarks").glob("[a-z]*.py"):
+        assert f"python -m benchmarks.{file.stem}\n    " in said
