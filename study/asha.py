@@ -109,7 +109,7 @@ class ASHA(OfThisProcess, FIFOScheduler):
         return {number: self._last[number] for number in self._last if self._rests_at(self._last[number], number)}
 
     def hopeless(self) -> dict[int, int]:
-        """Of `resting`, those that will not be promoted whatever comes."""
+        """Of `resting`, those that will not be promoted, whatever comes: so many better ones are there already."""
         most = max(1, (len(self._last) if self._all_begun else self._samples) // self._factor)
         surely_worse = {number for rung in self.rungs for number in self._ranked(rung)[most:]}
         return {number: rung for number, rung in self.resting().items() if number in surely_worse}
@@ -136,7 +136,10 @@ class ASHA(OfThisProcess, FIFOScheduler):
         ranked = self._ranked(rung)
         count = len(ranked) // self._factor
         if count == 0 and self._all_begun and not any(self._can_still_reach(rung, number) for number in self._last):
-            count = 1
+            # One that has failed must not keep the search from a whole trial.
+            return [number for number in ranked if number not in self._ended or self._last[number] >= self._max_epochs][
+                :1
+            ]
         return ranked[:count]
 
     def _can_still_reach(self, rung: int, number: int) -> bool:

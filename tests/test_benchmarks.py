@@ -27,7 +27,7 @@ def test_without_a_scheduler_every_trial_is_whole_and_nothing_is_lost(curves: Cu
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_every_scheduler_trains_its_chosen_trial_and_no_more_than_all_epochs(curves: Curves, policy: str) -> None:
+def test_every_scheduler_trains_each_trial_and_no_more_than_all_epochs(curves: Curves, policy: str) -> None:
     spent = simulate(curves, POLICIES[policy](), shuffled(3, RECIPES), slots=4)
     assert SAMPLES <= spent.epochs <= SAMPLES * EPOCHS
     assert len(spent.incumbent) == spent.epochs

@@ -119,6 +119,23 @@ def test_a_search_ends_with_a_whole_trial_however_few_there_are(samples: int, fa
     assert had[int(accuracies.argmax())] == 9
 
 
+def test_the_next_best_goes_on_to_the_end_where_the_best_one_fails() -> None:
+    asha = ASHA(9, 1, 3, samples=6)
+    for number, accuracy in enumerate([0.6, 0.5, 0.4, 0.3, 0.2, 0.1]):
+        while (promoted := asha.promotable()) is not None:
+            train(asha, promoted, 0.6 - promoted / 10, 9)
+        train(asha, number, accuracy, 9)
+    asha.no_more_begin()
+    assert asha.promotable() == 1
+    train(asha, 1, 0.5, 9)
+    assert asha.resting() == {0: 3, 1: 3, 2: 1, 3: 1, 4: 1, 5: 1}
+    asha.on_trial_add(None, trial(0))
+    asha.on_trial_error(None, trial(0))
+    assert asha.promotable() == 1
+    assert train(asha, 1, 0.5, 9) == 9
+    assert asha.promotable() is None
+
+
 def test_hopeless_trials_are_those_that_no_future_could_promote() -> None:
     random = np.random.default_rng(0)
     for _ in range(200):
