@@ -182,7 +182,8 @@ class OptunaSearcher(OfThisProcess, Searcher):
             # What runs now may come to a rung and have another one promoted.
             return None if self._running else Searcher.FINISHED
         self._running[trial_id] = suggestion
-        return {"number": suggestion.number, "recipe": suggestion.recipe.as_dict()}
+        recorded = self._told.get(suggestion.number, 0)
+        return {"number": suggestion.number, "recipe": suggestion.recipe.as_dict(), "recorded": recorded}
 
     def _ask_whether_more_begin(self) -> bool:
         more_begin = self._may_begin(self._question.numbered(self._study))
