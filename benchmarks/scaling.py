@@ -101,7 +101,7 @@ def main() -> None:
     trainable.train = sleep
     rows = []
     for slots in arguments.slots:
-        ray.init(num_cpus=slots, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init(address="local", num_cpus=slots, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         start_ray()
         for trials in arguments.trials:
             with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):

@@ -19,6 +19,9 @@ import torch.nn.functional as F
 import torchvision
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
+from torch.nn import Module
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from benchmarks.tutorial import LocalCIFAR10
@@ -40,6 +43,16 @@ def suite(recipe: Recipe, train: Split, validation: Split) -> Callable[[], None]
     return lambda: (next(epochs), None)[1]
 
 
+def _step(model: Module, optimizer: Optimizer, recipe: Recipe, images: Tensor, labels: Tensor) -> float:
+    """One step as it is written by hand; its loss."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+        loss = F.cross_entropy(model(images), labels)
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return loss.item()
+
+
 def bare(recipe: Recipe, train: Split, validation: Split) -> Callable[[], None]:
     """Without the recipe's augmentation, which a bare loop has not."""
     mean, std = (torch.tensor(each).view(3, 1, 1) for each in NORMALIZATION[recipe.normalization])
@@ -57,12 +70,7 @@ def bare(recipe: Recipe, train: Split, validation: Split) -> Callable[[], None]:
         model.train()
         total = 0.0
         for index in torch.randperm(len(labels)).split(recipe.batch_size):
-            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-                loss = F.cross_entropy(model(images[index]), labels[index])
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            total += loss.item()
+            total += _step(model, optimizer, recipe, images[index], labels[index])
         model.eval()
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
             (model(validation_images).argmax(1) == validation_labels).float().mean().item()
@@ -86,12 +94,7 @@ def loader(recipe: Recipe, train: Split, validation: Split) -> Callable[[], None
         model.train()
         total = 0.0
         for images, labels in batches:
-            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-                loss = F.cross_entropy(model(images), labels)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            total += loss.item()
+            total += _step(model, optimizer, recipe, images, labels)
         model.eval()
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
             sum(int((model(images).argmax(1) == labels).sum()) for images, labels in validated)

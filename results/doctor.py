@@ -124,7 +124,8 @@ def _cut_on_noise(run: Run) -> Iterator[Finding]:
         if said:
             evidence = "; ".join(said)
             longer = f"Raise `--grace-period` to {min(3 * int(str(rung)), run.study['max_epochs'])}"
-            suggestion = f"{longer}, or lower `--reduction-factor`."
+            gentler = ", or lower `--reduction-factor`" if run.study["reduction_factor"] > 2 else ""
+            suggestion = f"{longer}{gentler}."
             yield Finding("stopped on noise", "notable", evidence[0].upper() + evidence[1:] + ".", suggestion)
             return
 
