@@ -267,7 +267,11 @@ def run_trials(
     except OSError as error:
         raise StudyFailed(f"writing stopped: {error.strerror or error}; make room, then resume") from error
     except Exception as error:
-        raise StudyFailed(f"Ray Tune ended with {type(error).__name__}: {_last_line(str(error))}") from error
+        last = _last_line(str(error))
+        _, of_the_store, why = last.partition(f"{StoreError.__name__}: ")
+        if of_the_store:  # Ray Tune wraps what a callback raises
+            raise StudyFailed(f"the store does not answer: {why}") from error
+        raise StudyFailed(f"Ray Tune ended with {type(error).__name__}: {last}") from error
 
 
 class _Cleaner(tune.Callback):

@@ -151,7 +151,7 @@ def driver(asked: list[str], **environment: str) -> subprocess.CompletedProcess[
 
 
 def test_a_cluster_without_a_shared_store_is_refused(cluster: Cluster, synthetic_dir: Path, tmp_path: Path) -> None:
-    refused = driver(command(synthetic_dir, tmp_path / "runs", "--address", cluster.address))
+    refused = driver(command(synthetic_dir, tmp_path / "runs", "--address", "auto"), RAY_ADDRESS=cluster.address)
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
     assert "a cluster of 2 nodes" in refused.stderr
