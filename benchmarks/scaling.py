@@ -28,24 +28,26 @@ from rich.table import Table
 from search_spaces import SPACES
 from study import data, trainable
 from study.asha import ASHA, EPOCH, METRIC
+from study.cluster import start_ray
 from study.recipe import BASELINE
 from study.record import Record
 from study.resources import Slots
 from study.searcher import OptunaSearcher, Question, rebuild
-from study.tuning import Arrays, Interruption, Recorder, run_trials, start_ray
+from study.store import Folder, Store
+from study.tuning import Arrays, Interruption, Recorder, run_trials
 
 EPOCHS = 10
 
 
-def sleep(config: dict[str, Any], *, checkpoints: str, **arguments: Any) -> None:
+def sleep(config: dict[str, Any], *, store: Store, **arguments: Any) -> None:
     """Ten epochs of sleep, and the moments at which this began and ended in a file."""
     began = time.time()
-    seconds = float((Path(checkpoints).parent / "seconds").read_text()) / EPOCHS
+    folder = Path(store.location)
+    seconds = float((folder / "seconds").read_text()) / EPOCHS
     for epoch in range(1, EPOCHS + 1):
         time.sleep(seconds)
         if epoch == EPOCHS:
-            moments = Path(checkpoints).parent / f"{os.getpid()}.moments"
-            with moments.open("a") as file:
+            with (folder / f"{os.getpid()}.moments").open("a") as file:
                 file.write(f"{began} {time.time()}\n")
         tune.report({EPOCH: epoch, METRIC: 0.5, "train_loss": 1.0, "val_loss": 1.0, "seconds": seconds})
 
@@ -66,12 +68,12 @@ def measure(slots: int, trials: int, seconds: float, folder: Path) -> dict[str, 
         run_trials(
             OptunaSearcher(study, question, asha, lambda number: number < trials, [], note),
             asha,
-            Recorder(record, EPOCHS),
+            Recorder(record, Folder(folder).store, EPOCHS),
             count=trials,
             arrays=Arrays(split, split),
             slots=Slots(1, 0, slots, ""),
             interruption=Interruption(),
-            folder=folder,
+            folder=Folder(folder),
             checkpoint_epochs=(),
         )
         wall = time.perf_counter() - began

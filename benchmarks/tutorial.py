@@ -30,6 +30,7 @@ from rich.table import Table
 
 import results
 from study import data
+from study.cluster import start_ray
 from study.data import Split
 from study.recipe import BASELINE
 from study.record import StudyFile
@@ -37,7 +38,8 @@ from study.resources import Slots
 from study.screen import Screen
 from study.search import Settings, search
 from study.searcher import Question
-from study.tuning import Interruption, start_ray
+from study.store import Folder
+from study.tuning import Interruption
 
 CONFIGS_SEED, CONFIGS = 0, 10
 LOADER_WORKERS = (8, 2, 0)
@@ -138,7 +140,7 @@ def run_suite(training: Split, epochs: int, slots: int) -> tuple[float, float, i
             Slots(1, 0, slots, ""),
             Interruption(),
             Screen(Console(quiet=True), "search", len(configs), epochs, quiet=True),
-            run_dir,
+            Folder(run_dir),
         )
         seconds = time.perf_counter() - began
         run = results.load_run(run_dir)

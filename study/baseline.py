@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from study.flags import Parser, add_machine_and_files, whole
+from study.flags import Parser, add_machine_and_files, run_or_url, whole
 
 if TYPE_CHECKING:
     from results import Run
@@ -35,12 +35,14 @@ class Arguments:
     gpus_per_trial: float | None
     cpus_per_trial: float | None
     max_concurrent: int | None
+    address: str
+    storage_path: str | None
     seed: int
     name: str | None
     runs_dir: Path
     data_dir: Path
     dataset: "Dataset"
-    resume: Path | None
+    resume: Path | str | None
     json: bool
 
 
@@ -57,7 +59,7 @@ def flags() -> Parser:
     parser.add_argument("--epochs", type=whole(1), metavar="N", help="in place of the recipe's own")
     parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="the seeds derive from it")
     add_machine_and_files(parser)
-    parser.add_argument("--resume", type=Path, metavar="RUN", help="goes on with a run, or adds --seeds to it")
+    parser.add_argument("--resume", type=run_or_url, metavar="RUN", help="goes on with a run, or adds --seeds to it")
     return parser
 
 
@@ -80,7 +82,7 @@ def _reproduce(arguments: Arguments, command: list[str], console: Console) -> in
     from study import final
     from study.evidence import FINAL
     from study.jobs import train_all
-    from study.opening import carry_out, timed, wall_time
+    from study.opening import carry_out, copied, timed, wall_time
     from study.recipe import load_recipe
     from study.screen import Screen
     from study.searcher import derived_seed
@@ -95,7 +97,7 @@ def _reproduce(arguments: Arguments, command: list[str], console: Console) -> in
         seeds = [derived_seed(arguments.seed, FINAL + index) for index in range(arguments.seeds)]
         jobs = final.jobs({"recipe_under_test": recipe}, epochs, seeds)
         screen = Screen(console, "baseline", len(jobs), epochs)
-        folder, arrays = opened.run_dir / "final", Arrays(opened.training, None)
+        folder, arrays = opened.folder.below("final"), Arrays(opened.training, None)
         done = train_all(jobs, arrays, folder, opened.slots, interruption, screen, keep_weights=True)
         if interruption.signal_number is None:
             final.conclude(done, opened.training, arguments.data_dir, arguments.dataset, folder, opened.study)
@@ -110,7 +112,7 @@ def _reproduce(arguments: Arguments, command: list[str], console: Console) -> in
             print(json.dumps({"run": str(opened.run_dir), "measured": rows, "final": run.final}, indent=2))
         _show(rows, run, console)
         console.print(f"\nFiles: {opened.run_dir}\n{wall_time(run.study)}", soft_wrap=True, highlight=False)
-    return code
+    return copied("study.baseline", opened, code)
 
 
 def _open(arguments: Arguments, command: list[str], recipe: "Recipe", epochs: int, console: Console) -> "Opened":
@@ -129,6 +131,8 @@ def _open(arguments: Arguments, command: list[str], recipe: "Recipe", epochs: in
         arguments.gpus_per_trial,
         arguments.cpus_per_trial,
         arguments.max_concurrent,
+        arguments.address,
+        arguments.storage_path,
     )
     asked = {"command": command, "arguments": {**as_json(asdict(arguments)), "resume": None}}
 
@@ -136,12 +140,13 @@ def _open(arguments: Arguments, command: list[str], recipe: "Recipe", epochs: in
         console.print(line, soft_wrap=True, highlight=False)
 
     if arguments.resume is not None:
-        run = results.load_run(arguments.resume)
+        run_dir = Path(arguments.resume)
+        run = results.load_run(run_dir)
         if recipe.as_dict() != run.base:
             raise UsageError(f"recipe {arguments.recipe} is otherwise than when {run.path} began")
         if arguments.seeds < (begun := run.final_epochs["seed"].nunique()):
             raise UsageError(f"--seeds is {arguments.seeds}; allowed: at least the {begun} begun")
-        return reopen(arguments.resume, machine, say, asked)
+        return reopen(run_dir, machine, say, asked)
     return open_run(
         arguments.runs_dir / name,
         machine,

@@ -39,7 +39,7 @@ def audit(opened: Opened, interruption: Interruption, screen: Screen, count: int
     train_all(
         [Job("audit", Recipe(**run.recipe(int(number))), int(number)) for number in sorted(drawn)],
         Arrays(*data.split(opened.training)),
-        opened.run_dir / "audit",
+        opened.folder.below("audit"),
         opened.slots,
         interruption,
         screen,
@@ -84,7 +84,7 @@ def choose_among_finalists(
             for number, recipe in recipes.items()
         ],
         Arrays(*data.split(opened.training)),
-        opened.run_dir / "finalists",
+        opened.folder.below("finalists"),
         opened.slots,
         interruption,
         screen,
@@ -106,10 +106,10 @@ def _search_beside(
     """A search in a folder of the run, which is a run of its own for whoever reads it."""
     spent = int(results.load_run(opened.run_dir).trials["epochs"].sum())
     bounded = replace(settings, samples=spent, epoch_budget=spent)
-    run_dir = opened.run_dir / name
-    run_dir.mkdir(exist_ok=True)
-    study = _study_of(run_dir, opened, question, bounded)
-    search(question, bounded, opened.training, opened.slots, interruption, screen, run_dir)
+    folder = opened.folder.below(name)
+    folder.path.mkdir(exist_ok=True)
+    study = _study_of(folder.path, opened, question, bounded)
+    search(question, bounded, opened.training, opened.slots, interruption, screen, folder)
     if interruption.signal_number is None:
         study.update(status="finished", ended=now())
 

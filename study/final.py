@@ -4,6 +4,7 @@ No other module can open the test file. Each evaluation is written to study.json
 recipe and seed, also where the final was interrupted.
 """
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -21,6 +22,8 @@ from study.data import Split
 from study.jobs import Done, Job
 from study.recipe import Recipe
 from study.record import StudyFile, now, whole, write_json
+from study.store import Folder
+from study.trainable import weights_of
 from study.tuning import StudyFailed
 
 # Of the publication: test accuracy after 30 epochs, and mean training loss after 10 and 30.
@@ -37,13 +40,13 @@ def jobs(recipes: Mapping[str, Recipe], epochs: int, seeds: Sequence[int]) -> li
 
 
 def evaluate(
-    done: Sequence[Done], training: Split, test: Split, folder: Path, study: StudyFile
+    done: Sequence[Done], training: Split, test: Split, folder: Folder, study: StudyFile
 ) -> dict[tuple[str, int], NDArray[np.float32]]:
     """Class probabilities of each job's network on the test images, [n, 10], by role and seed.
 
-    They are kept in `folder`/probabilities, so that no network meets the test set twice.
+    They are kept in probabilities/ of `folder`, so that no network meets the test set twice.
     """
-    kept = folder / "probabilities"
+    kept = folder.path / "probabilities"
     kept.mkdir(exist_ok=True)
     probabilities = {}
     for each in done:
@@ -55,7 +58,7 @@ def evaluate(
             # One that was written down and cut off before its result was kept is this one.
             if not any(earlier["role"] == role and earlier["recipe"] == opening["recipe"] for earlier in openings):
                 study.update(test_openings=[*openings, opening])
-            predicted = _predict(each.job.recipe, folder / f"{each.number}.pt", training, test)
+            predicted = _predict(each.job.recipe, _weights(folder, each.number), training, test)
             with whole(path) as file:
                 np.save(file, predicted, allow_pickle=False)
         probabilities[role, seed] = _read_array(path)
@@ -85,20 +88,20 @@ def open_test(data_dir: Path, dataset: data.Dataset) -> Split:
     return data.read(data_dir, data.TEST[dataset])
 
 
-def _predict(recipe: Recipe, weights: Path, training: Split, test: Split) -> NDArray[np.float32]:
+def _predict(recipe: Recipe, weights: bytes, training: Split, test: Split) -> NDArray[np.float32]:
     import torch
 
     from study.training import Training
 
     network = Training(recipe, training, device="cuda" if torch.cuda.is_available() else "cpu")
-    network.model.load_state_dict(torch.load(weights, weights_only=True, map_location=network.device))
+    network.model.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True, map_location=network.device))
     logits = network.predict(torch.from_numpy(test.images))
     probabilities: NDArray[np.float32] = logits.softmax(1).cpu().numpy()
     return probabilities
 
 
 def conclude(
-    done: Sequence[Done], training: Split, data_dir: Path, dataset: data.Dataset, folder: Path, study: StudyFile
+    done: Sequence[Done], training: Split, data_dir: Path, dataset: data.Dataset, folder: Folder, study: StudyFile
 ) -> None:
     """Opens the test set and writes metrics.json, predictions.csv, mistakes/ and model.pt, as docs/run-directory.md has
     them.
@@ -116,9 +119,9 @@ def conclude(
     recipes = {role: next(each.job.recipe for each in done if each.job.role == role) for role in roles}
     correct = {role: np.stack([probabilities[role, seed].argmax(1) == test.labels for seed in seeds]) for role in roles}
     table = _predictions({role: probabilities[role, seeds[0]] for role in roles}, test.labels)
-    with whole(folder / "predictions.csv") as file:
+    with whole(folder.path / "predictions.csv") as file:
         table.to_csv(file, index=False)
-    _write_mistakes(table, roles[0], test.images, folder / "mistakes")
+    _write_mistakes(table, roles[0], test.images, folder.path / "mistakes")
     metrics: dict[str, Any] = {
         **{role: _side(recipes[role], correct[role], seeds) for role in roles},
         "published_accuracy": PUBLISHED_ACCURACY,
@@ -145,7 +148,8 @@ def conclude(
             "tuning": _gain(correct["tuned_baseline"], correct["baseline"]),
             "recipe": _gain(correct["winner"], correct["tuned_baseline"]),
         }
-    write_json(folder / "metrics.json", metrics)
+    write_json(folder.path / "metrics.json", metrics)
+    folder.copy()  # what was made of the weights is in the store before they are gone
     _keep_weights(done, folder)
 
 
@@ -194,10 +198,18 @@ def _write_mistakes(table: pd.DataFrame, role: str, images: NDArray[np.uint8], f
         Image.fromarray(images[image]).save(folder / f"{image}.png")
 
 
-def _keep_weights(done: Sequence[Done], folder: Path) -> None:
+def _weights(folder: Folder, number: int) -> bytes:
+    weights = folder.store.read(weights_of(number))
+    if weights is None:
+        raise StudyFailed(f"{weights_of(number)}, a network that was trained, is gone from {folder.store.location}")
+    return weights
+
+
+def _keep_weights(done: Sequence[Done], folder: Folder) -> None:
     """Keeps the first training's network as model.pt and removes the others, which the record can make again."""
     for each in done:
-        weights = folder / f"{each.number}.pt"
-        if each is done[0] and weights.exists():
-            weights.replace(folder / "model.pt")
-        weights.unlink(missing_ok=True)
+        name = weights_of(each.number)
+        if each is done[0] and (weights := folder.store.read(name)) is not None:
+            with whole(folder.path / "model.pt") as file:
+                file.write(weights)
+        folder.store.delete(name)

@@ -65,16 +65,39 @@ def run_name(text: str) -> str:
     return text
 
 
+def storage_path(text: str) -> str:
+    """A folder as its absolute path, or a URL of a store as it is."""
+    if "://" not in text:
+        return str(Path(text).resolve())
+    if not re.match(r"(s3|gs|gcs)://[^/?]+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is refused; allowed: a folder, or an s3:// or gs:// URL")
+    return text
+
+
+def run_or_url(text: str) -> Path | str:
+    """A run: its directory, or the URL of its copy in a store."""
+    return storage_path(text) if "://" in text else Path(text)
+
+
 def add_machine_and_files(parser: argparse.ArgumentParser) -> None:
     """The flags that every command line that trains has."""
     machine = parser.add_argument_group("machine")
     machine.add_argument("--gpus-per-trial", type=number, metavar="X", help="0.25 where GPUs exist, else 0")
     machine.add_argument("--cpus-per-trial", type=number, metavar="X", help="1, or less where trials share GPUs")
     machine.add_argument("--max-concurrent", type=whole(1), metavar="N", help="at once; as many as fit if not given")
+    machine.add_argument(
+        "--address", default="local", metavar="auto|HOST:PORT", help="a Ray cluster that runs; local: one of our own"
+    )
     files = parser.add_argument_group("files and words")
     files.add_argument("--name", type=run_name, help="of the run; made from the date if not given")
     files.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept")
     files.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR", help="where CIFAR-10 is kept")
+    files.add_argument(
+        "--storage-path",
+        type=storage_path,
+        metavar="DIR|URL",
+        help="which all nodes of a cluster see, or s3:// or gs://, for states and a copy of the record",
+    )
     datasets = ["cifar10", "synthetic"]
     files.add_argument("--dataset", choices=datasets, default="cifar10", help="synthetic: a stand-in, to try the suite")
     files.add_argument("--json", action="store_true", help="the result as JSON on standard output, words on the other")

@@ -5,13 +5,13 @@ Each set of them has a folder of its own in the run directory, with the same rec
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from study.recipe import Recipe
 from study.record import Event, Record
 from study.resources import Slots
 from study.screen import Screen
+from study.store import Folder
 from study.tuning import Arrays, Interruption, Listed, Recorder, run_trials
 
 
@@ -42,7 +42,7 @@ class Done:
 def train_all(
     jobs: Sequence[Job],
     arrays: Arrays,
-    folder: Path,
+    folder: Folder,
     slots: Slots,
     interruption: Interruption,
     screen: Screen,
@@ -53,7 +53,7 @@ def train_all(
 
     Args:
         jobs: all with the same number of epochs.
-        folder: gets epochs.jsonl, and with `keep_weights` each network as `<number>.pt`.
+        folder: gets epochs.jsonl, and with `keep_weights` its store each network as `<number>.pt`.
 
     Returns:
         Those that have ended, in the order of `jobs`: all of them, unless the study was interrupted.
@@ -61,7 +61,7 @@ def train_all(
     Raises:
         StudyFailed: Ray or the record failed.
     """
-    with Record(folder / "epochs.jsonl", [screen]) as record:
+    with Record(folder.path / "epochs.jsonl", [screen, folder.after_event]) as record:
         numbers = [_number(job, record) for job in jobs]
         screen.catch_up(record.events, numbers)
         ended = _ends(record.events)
@@ -69,16 +69,18 @@ def train_all(
         if left:
             with screen.live():
                 run_trials(
-                    Listed([{"number": number, "recipe": job.recipe.as_dict()} for number, job in left]),
+                    Listed([{"number": number, "recipe": job.recipe.as_dict(), "recorded": 0} for number, job in left]),
                     None,
-                    Recorder(record, left[0][1].recipe.epochs, {number: job.label for number, job in left}),
+                    Recorder(
+                        record, folder.store, left[0][1].recipe.epochs, {number: job.label for number, job in left}
+                    ),
                     count=len(left),
                     arrays=arrays,
                     slots=slots,
                     interruption=interruption,
                     folder=folder,
                     checkpoint_epochs=(),
-                    weights=folder if keep_weights else None,
+                    keep_weights=keep_weights,
                 )
         ended = _ends(record.events)
     return [

@@ -15,14 +15,16 @@ from filelock import FileLock, Timeout
 
 from results import RunError
 from search_spaces import SpaceError
-from study import data, final, resources
+from study import cluster, data, final, resources
+from study.cluster import ClusterError
 from study.data import DataError, Dataset, Split
 from study.flags import Parser
 from study.models import WeightsError
 from study.recipe import RecipeError
 from study.record import RecordError, StudyFile, now, surroundings
 from study.resources import ResourceError, Slots
-from study.tuning import Interruption, StudyFailed, start_ray
+from study.store import Folder, Store, StoreError, fetch
+from study.tuning import Interruption, StudyFailed
 
 
 class UsageError(Exception):
@@ -30,18 +32,28 @@ class UsageError(Exception):
 
 
 # What a user can mend, each with its one line.
-REFUSALS = (UsageError, SpaceError, DataError, RecipeError, RecordError, ResourceError, RunError, WeightsError)
+REFUSALS = (
+    UsageError, SpaceError, DataError, RecipeError, RecordError, ResourceError, RunError, WeightsError, ClusterError,
+    StoreError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where the images are, and what a training may take; None leaves that to `resources.plan`."""
+    """Where the images are, on which Ray trainings run, what each may take (None leaves that to `resources.plan`), and
+    where they keep what outlives them (None: in the run's directory)."""
 
     data_dir: Path
     dataset: Dataset
     gpus_per_trial: float | None
     cpus_per_trial: float | None
     max_concurrent: int | None
+    address: str
+    storage_path: str | None
+
+    def folder(self, run_dir: Path) -> Folder:
+        """The run's directory, and its place below --storage-path."""
+        return Folder(run_dir, None if self.storage_path is None else Store(self.storage_path).below(run_dir.name))
 
 
 @dataclass(frozen=True)
@@ -49,12 +61,16 @@ class Opened:
     """A run that has begun, or goes on: its directory, its study.json, all training images, and what each training may
     take. No other process can open it while this one lives."""
 
-    run_dir: Path
+    folder: Folder
     study: StudyFile
     training: Split
     slots: Slots
     machine: Machine
     lock: FileLock
+
+    @property
+    def run_dir(self) -> Path:
+        return self.folder.path
 
 
 @contextmanager
@@ -77,13 +93,15 @@ def open_run(run_dir: Path, machine: Machine, say: Callable[[str], None], asked:
         asked: what only the caller knows of study.json: kind, command, arguments, space, knobs, ...
 
     Raises:
-        UsageError, ResourceError, DataError: with no trace left of the run.
+        UsageError, ResourceError, DataError, ClusterError, StoreError: with no trace left of the run.
     """
-    _check_fractions(machine)
+    _check(machine)
     _make(run_dir)
-    lock = _lock(run_dir)
+    lock, folder = _lock(run_dir), machine.folder(run_dir)
     try:
-        ready = _make_ready(machine, say)
+        ready = _make_ready(machine, folder, say)
+        if folder.store.read("study.json") is not None:
+            raise UsageError(f"--storage-path holds a run {run_dir.name} already; give another --name, or --resume it")
     except BaseException:
         lock.release()
         Path(lock.lock_file).unlink(missing_ok=True)
@@ -106,8 +124,8 @@ def open_run(run_dir: Path, machine: Machine, say: Callable[[str], None], asked:
         "seconds": ready.seconds,
         "test_openings": [],
     }
-    study = StudyFile(run_dir / "study.json", content)
-    return Opened(run_dir, study, ready.training, ready.slots, machine, lock)
+    study = StudyFile(run_dir / "study.json", content, folder.copy)
+    return Opened(folder, study, ready.training, ready.slots, machine, lock)
 
 
 def reopen(run_dir: Path, machine: Machine, say: Callable[[str], None], asked: Mapping[str, Any]) -> Opened:
@@ -118,12 +136,13 @@ def reopen(run_dir: Path, machine: Machine, say: Callable[[str], None], asked: M
 
     Raises:
         UsageError: another process works on the run, or the images are not those that it began with.
-        RecordError, ResourceError, DataError: the run stays as it was.
+        RecordError, ResourceError, DataError, ClusterError: the run stays as it was.
     """
-    _check_fractions(machine)
-    study = StudyFile(run_dir / "study.json")
+    _check(machine)
+    folder = machine.folder(run_dir)
+    study = StudyFile(run_dir / "study.json", on_change=folder.copy)
     lock = _lock(run_dir)
-    ready = _make_ready(machine, say)
+    ready = _make_ready(machine, folder, say)
     if ready.data != study.content["data"]:
         raise UsageError(f"{machine.data_dir} holds other images, or another split, than {run_dir} was begun with")
     sitting = {"time": now(), "command": asked["command"], **surroundings(ready.nodes)}
@@ -138,20 +157,21 @@ def reopen(run_dir: Path, machine: Machine, say: Callable[[str], None], asked: M
     )
     for part, seconds in ready.seconds.items():
         study.add_seconds(part, seconds)
-    return Opened(run_dir, study, ready.training, ready.slots, machine, lock)
+    return Opened(folder, study, ready.training, ready.slots, machine, lock)
 
 
 def as_begun(
-    run_dir: Path,
+    resume: Path | str,
     kind: str,
     parser: Parser,
     command: Sequence[str],
     meaning: Sequence[str],
     of_a_sitting: Sequence[str],
 ) -> dict[str, Any]:
-    """The flags that the run in `run_dir` began with, as study.json keeps them, changed by those that `command` names.
+    """The flags that the run at `resume` began with, as study.json keeps them, changed by those that `command` names.
 
     Args:
+        resume: its directory; or the URL of its copy in a store, which is fetched into --runs-dir first.
         kind: of run, as study.json has it.
         meaning: what the run means; these flags stay as they were.
         of_a_sitting: what holds for one sitting only; these are as `command` has them, or by default.
@@ -159,7 +179,16 @@ def as_begun(
     Raises:
         UsageError: `command` changes what the run means, or the run is not of this kind.
         RecordError: its study.json cannot be read.
+        StoreError: the store does not answer.
     """
+    moved: dict[str, Any] = {}
+    if isinstance(resume, str):
+        runs_dir = parser.parse_args(command).runs_dir
+        parent, name = Store(resume).above()
+        run_dir = _fetch(Store(resume), runs_dir / name)
+        moved = {"storage_path": parent.location, "runs_dir": runs_dir, "resume": run_dir}
+    else:
+        run_dir = resume
     content = StudyFile(run_dir / "study.json").content
     if content.get("kind") != kind or "/" in content["name"]:
         raise UsageError(f"{run_dir} is no run of {parser.prog}")
@@ -168,12 +197,23 @@ def as_begun(
     given = {name: value for name, value in vars(parser.parse_args(command)).items() if value is not None}
     begun = {**as_json(defaults), **content["arguments"]}
     for name in meaning:
-        if name in given and as_json(given)[name] != begun[name]:
+        if name in given and name not in moved and as_json(given)[name] != begun[name]:
             flag = "--" + name.replace("_", "-")
             was = "not given" if begun[name] is None else f"{begun[name]}"
             raise UsageError(f"{flag} was {was} when {run_dir} began, and a resumed study keeps its meaning")
-    values = {**begun, **{name: defaults[name] for name in of_a_sitting}, **given}
+    values = {**begun, **{name: defaults[name] for name in of_a_sitting}, **given, **moved}
     return {**values, **{name: Path(values[name]) for name in ("runs_dir", "data_dir")}}
+
+
+def _fetch(store: Store, run_dir: Path) -> Path:
+    if run_dir.exists():
+        raise UsageError(f"{run_dir} is here, and newer than its copy; give --resume {run_dir}, or another --runs-dir")
+    try:
+        run_dir.parent.mkdir(parents=True, exist_ok=True)
+        fetch(store, run_dir)
+    except FileNotFoundError as error:
+        raise UsageError(f"--resume: {error}") from None
+    return run_dir
 
 
 @dataclass(frozen=True)
@@ -187,13 +227,14 @@ class _Ready:
     seconds: dict[str, float]
 
 
-def _check_fractions(machine: Machine) -> None:
+def _check(machine: Machine) -> None:
+    cluster.check_answers(machine.address)
     for flag, amount in (("gpus", machine.gpus_per_trial), ("cpus", machine.cpus_per_trial)):
         if amount is not None:
             resources.check_fraction(f"--{flag}-per-trial", amount)
 
 
-def _make_ready(machine: Machine, say: Callable[[str], None]) -> _Ready:
+def _make_ready(machine: Machine, folder: Folder, say: Callable[[str], None]) -> _Ready:
     began = time.perf_counter()
     data.prepare(machine.data_dir, machine.dataset, say)
     training = data.load_training(machine.data_dir, machine.dataset)
@@ -201,7 +242,14 @@ def _make_ready(machine: Machine, say: Callable[[str], None]) -> _Ready:
     train, validation = data.split(training)
     digests = {"digest": data.digest(training), "split_digest": data.digest(train, validation)}
     has_data = time.perf_counter()
-    nodes = start_ray()
+    nodes = cluster.start_ray(machine.address)
+    if machine.storage_path is not None:
+        cluster.check_shared(folder.store)
+    elif len(nodes) > 1:
+        raise UsageError(
+            f"--address {machine.address} is a cluster of {len(nodes)} nodes, whose trainings must find each other's "
+            "states; give --storage-path, a folder that all nodes share, or an s3:// or gs:// URL"
+        )
     slots = resources.plan(nodes, machine.gpus_per_trial, machine.cpus_per_trial, machine.max_concurrent)
     return _Ready(
         training,
@@ -262,6 +310,17 @@ def carry_out(program: str, opened: Opened, interruption: Interruption, parts: M
         return 128 + interruption.signal_number
     study.update(status="finished", ended=now())
     return 0
+
+
+def copied(program: str, opened: Opened, code: int) -> int:
+    """The exit code in the end: `code`, or 1 where the store's copy of the run is not up to date."""
+    opened.folder.copy()
+    if opened.folder.behind is None:
+        return code
+    again = f"python -m {program} --resume {shlex.quote(str(opened.run_dir))}"
+    why = f"the copy in the store is behind: {opened.folder.behind}"
+    print(f"{program}: {why}; all is in {opened.run_dir}; copy it with: {again}", file=sys.stderr)
+    return code or 1
 
 
 @contextmanager

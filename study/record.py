@@ -116,16 +116,19 @@ class StudyFile:
 
     Args:
         content: of a new file; None to go on with the one that is there.
+        on_change: called when the file has been written.
 
     Raises:
         RecordError: the one that is there cannot be read.
     """
 
-    def __init__(self, path: Path, content: dict[str, Any] | None = None) -> None:
-        self.path = path
+    def __init__(
+        self, path: Path, content: dict[str, Any] | None = None, on_change: Callable[[], None] = lambda: None
+    ) -> None:
+        self.path, self._on_change = path, on_change
         if content is not None:
-            write_json(path, content)
-            self.content = content
+            self.content: dict[str, Any] = {}
+            self.update(**content)
             return
         try:
             self.content = dict(json.loads(path.read_bytes()))
@@ -139,6 +142,7 @@ class StudyFile:
     def update(self, **changes: Any) -> None:
         self.content |= changes
         write_json(self.path, self.content)
+        self._on_change()
 
     def add_seconds(self, part: str, seconds: float) -> None:
         """Adds wall time to a part of the study; a resumed study adds to what it had."""

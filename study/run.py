@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from study.flags import Parser, add_machine_and_files, duration, pinned, whole
+from study.flags import Parser, add_machine_and_files, duration, pinned, run_or_url, whole
 
 if TYPE_CHECKING:
     from study.data import Dataset
@@ -48,11 +48,13 @@ class Arguments:
     gpus_per_trial: float | None
     cpus_per_trial: float | None
     max_concurrent: int | None
+    address: str
+    storage_path: str | None
     name: str | None
     runs_dir: Path
     data_dir: Path
     dataset: "Dataset"
-    resume: Path | None
+    resume: Path | str | None
     quiet: bool
     json: bool
 
@@ -117,7 +119,7 @@ def flags() -> Parser:
     add_machine_and_files(parser)
     again = parser.add_argument_group("again")
     again.add_argument(
-        "--resume", type=Path, metavar="RUN", help="goes on with a run, or with more --samples makes it larger"
+        "--resume", type=run_or_url, metavar="RUN", help="goes on with a run, or with more --samples makes it larger"
     )
     parser.add_argument("--quiet", action="store_true", help="only the verdict")
     return parser
@@ -135,15 +137,15 @@ def main(command: Sequence[str] | None = None) -> int:
         return _study(arguments, list(command), Console(stderr=arguments.json))
 
 
-def _as_begun(run_dir: Path, command: Sequence[str]) -> Arguments:
-    """The arguments that the study in `run_dir` began with, changed by those that `command` names.
+def _as_begun(resume: Path | str, command: Sequence[str]) -> Arguments:
+    """The arguments that the study at `resume` began with, changed by those that `command` names.
 
     Raises:
         UsageError, RecordError: it cannot go on so.
     """
     from study.opening import as_begun
 
-    values = as_begun(run_dir, "search", flags(), command, MEANING, OF_A_SITTING)
+    values = as_begun(resume, "search", flags(), command, MEANING, OF_A_SITTING)
     warm_start = None if values["warm_start"] is None else Path(values["warm_start"])
     return Arguments(**{**values, "warm_start": warm_start, "fix": [(name, value) for name, value in values["fix"]]})
 
@@ -156,7 +158,7 @@ def _study(arguments: Arguments, command: list[str], console: Console) -> int:
     from results.summary import show
     from study import evidence, final
     from study.jobs import train_all
-    from study.opening import carry_out, timed, wall_time
+    from study.opening import carry_out, copied, timed, wall_time
     from study.recipe import BASELINE, load_recipe
     from study.screen import Screen
     from study.search import Settings, search
@@ -183,7 +185,7 @@ def _study(arguments: Arguments, command: list[str], console: Console) -> int:
 
     def do_search() -> None:
         of_search = screen("search", arguments.samples, arguments.max_epochs)
-        search(question, settings, training, slots, interruption, of_search, run_dir)
+        search(question, settings, training, slots, interruption, of_search, opened.folder)
 
     def do_audit() -> None:
         of_audit = screen("audit", arguments.audit, arguments.max_epochs)
@@ -208,7 +210,7 @@ def _study(arguments: Arguments, command: list[str], console: Console) -> int:
         if arguments.tune_baseline:
             recipes["tuned_baseline"] = load_recipe(str(run_dir / "tuned-baseline" / "best.json"))
         jobs = final.jobs(recipes, arguments.final_epochs, seeds(evidence.FINAL))
-        of_final, folder = screen("final", len(jobs), arguments.final_epochs), run_dir / "final"
+        of_final, folder = screen("final", len(jobs), arguments.final_epochs), opened.folder.below("final")
         done = train_all(jobs, Arrays(training, None), folder, slots, interruption, of_final, keep_weights=True)
         if interruption.signal_number is None:
             final.conclude(done, training, arguments.data_dir, arguments.dataset, folder, study)
@@ -236,7 +238,7 @@ def _study(arguments: Arguments, command: list[str], console: Console) -> int:
         if not arguments.quiet:
             show(run, console)
             say(wall_time(run.study))
-    return code
+    return copied("study.run", opened, code)
 
 
 def _question(arguments: Arguments) -> "Question":
@@ -266,7 +268,9 @@ def _question(arguments: Arguments) -> "Question":
     base = load_recipe(arguments.recipe).with_fields(fixed)
     question = Question(space, arguments.space, base, arguments.max_epochs, arguments.seed, fixed)
     question.check()
-    if arguments.resume is not None and (warm := StudyFile(arguments.resume / "study.json").content.get("warm_start")):
+    if arguments.resume is not None and (
+        warm := StudyFile(Path(arguments.resume) / "study.json").content.get("warm_start")
+    ):
         return replace(question, history=warm["trials"])
     if arguments.warm_start is None or arguments.resume is not None:
         return question
@@ -304,6 +308,8 @@ def _open(
         arguments.gpus_per_trial,
         arguments.cpus_per_trial,
         arguments.max_concurrent,
+        arguments.address,
+        arguments.storage_path,
     )
     asked = {"command": command, "arguments": {**as_json(asdict(arguments)), "resume": None}, **asdict(settings)}
     knobs = knobs_as_json(question)
@@ -322,14 +328,15 @@ def _open(
             else {"run": str(arguments.warm_start), "trials": question.history},
         }
         return open_run(arguments.runs_dir / name, machine, say, {**asked, **began})
-    run = results.load_run(arguments.resume)
+    run_dir = Path(arguments.resume)
+    run = results.load_run(run_dir)
     if arguments.samples < len(run.trials):
         raise UsageError(f"--samples is {arguments.samples}; allowed: at least the {len(run.trials)} trials begun")
     if knobs != run.knobs or question.base.as_dict() != run.base:
         changed = sorted({name for name in {*knobs, *run.knobs} if knobs.get(name) != run.knobs.get(name)})
         what = f"space {arguments.space} draws {', '.join(changed)}" if changed else f"recipe {arguments.recipe} is"
         raise UsageError(f"{what} otherwise than when {run.path} began, and a resumed study keeps its meaning")
-    return reopen(arguments.resume, machine, say, asked)
+    return reopen(run_dir, machine, say, asked)
 
 
 def _plan(arguments: Arguments, opened: "Opened") -> str:

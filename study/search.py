@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import results
 from study import data
@@ -12,6 +11,8 @@ from study.record import Record, write_json
 from study.resources import Slots
 from study.screen import Screen
 from study.searcher import OptunaSearcher, Question, Suggestion, rebuild, tell
+from study.store import Folder
+from study.trainable import checkpoint_of
 from study.tuning import Arrays, Interruption, Recorder, StudyFailed, run_trials
 
 
@@ -36,19 +37,20 @@ def search(
     slots: Slots,
     interruption: Interruption,
     screen: Screen,
-    run_dir: Path,
+    folder: Folder,
 ) -> None:
-    """Runs the search, to its end or its interruption, and writes the record, the tables and best.json to `run_dir`.
+    """Runs the search, to its end or its interruption, and writes the record, the tables and best.json to `folder`.
 
     What the record says is done stays so; Optuna's history and ASHA's rungs are filled from it before anything else.
 
     Raises:
         StudyFailed: Ray failed, or no trial can be ranked.
     """
-    with Record(run_dir / "epochs.jsonl", [screen]) as record, screen.live():
+    run_dir = folder.path
+    with Record(run_dir / "epochs.jsonl", [screen, folder.after_event]) as record, screen.live():
         screen.catch_up(record.events)
         asha = ASHA(settings.max_epochs, settings.grace_period, settings.reduction_factor, settings.samples)
-        recorder = Recorder(record, settings.max_epochs)
+        recorder = Recorder(record, folder.store, settings.max_epochs)
         _end_completed(recorder, settings.max_epochs)
         asha.replay(record.events)
         study, unfinished = rebuild(run_dir / "optuna.db", question, record.events)
@@ -67,7 +69,7 @@ def search(
                 asha.end(number)
                 recorder.end(number, "stopped", f"rung {rung}")
                 tell(study, question, number, "stopped", None)
-                (run_dir / "checkpoints" / f"{number}.pt").unlink(missing_ok=True)
+                folder.store.delete(checkpoint_of(number))
 
         if unfinished or may_begin(question.numbered(study)):
             run_trials(
@@ -78,7 +80,7 @@ def search(
                 arrays=Arrays(*data.split(training)),
                 slots=slots,
                 interruption=interruption,
-                folder=run_dir,
+                folder=folder,
                 checkpoint_epochs=asha.rungs,
                 after_each=lambda: end_at_rung(asha.hopeless()),
             )
@@ -88,7 +90,7 @@ def search(
             for number in recorder.unfinished():
                 recorder.end(number, "stopped", "time budget")
                 tell(study, question, number, "stopped", None)
-                (run_dir / "checkpoints" / f"{number}.pt").unlink(missing_ok=True)
+                folder.store.delete(checkpoint_of(number))
     interruption.lift_deadline()
     run = results.load_run(run_dir)
     results.write_tables(run)

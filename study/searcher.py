@@ -6,6 +6,7 @@ stopped as COMPLETE, so that TPE compares accuracies of different epochs.
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -182,7 +183,8 @@ class OptunaSearcher(OfThisProcess, Searcher):
             # What runs now may come to a rung and have another one promoted.
             return None if self._running else Searcher.FINISHED
         self._running[trial_id] = suggestion
-        return {"number": suggestion.number, "recipe": suggestion.recipe.as_dict()}
+        recorded = self._told.get(suggestion.number, 0)
+        return {"number": suggestion.number, "recipe": suggestion.recipe.as_dict(), "recorded": recorded}
 
     def _ask_whether_more_begin(self) -> bool:
         more_begin = self._may_begin(self._question.numbered(self._study))
@@ -248,8 +250,9 @@ def _as_seen(study: optuna.Study, question: Question, resting: Collection[int]) 
         direction="maximize", sampler=sampler(question.method, derived_seed(question.seed, question.numbered(study)))
     )
     pruned = {len(question.history) + number for number in resting}
-    for trial in study.get_trials():
+    for trial in study.get_trials(deepcopy=False):  # add_trial makes a copy of its own
         if trial.number in pruned:
+            trial = copy(trial)
             trial.state, trial.datetime_complete = TrialState.PRUNED, trial.datetime_start
         seen.add_trial(trial)
     return seen

@@ -4,9 +4,11 @@ Ray is met here and in search.py; the training loop knows nothing of it.
 """
 
 import faulthandler
+import io
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,7 +18,7 @@ from ray import tune
 from study.asha import EPOCH, METRIC
 from study.data import Split
 from study.recipe import Recipe
-from study.record import whole
+from study.store import Store
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 # A training hangs that takes ten times its median epoch for one, and at least five minutes; before the first epoch has
@@ -29,34 +31,36 @@ def train(
     *,
     train: Split,
     validation: Split | None,
-    checkpoints: str,
+    store: Store,
     checkpoint_epochs: tuple[int, ...],
-    weights: str | None,
+    keep_weights: bool,
     threads: int,
     gpu: bool,
 ) -> None:
     """Trains `config["recipe"]` from its newest checkpoint, or from the start, and reports each Epoch to Ray Tune.
 
     Args:
-        config: "number", which names the checkpoint, and "recipe", all its fields.
+        config: "number", which names the checkpoint, "recipe", all its fields, and "recorded", the epochs that the
+            record had when the training was handed out.
         train: zero-copy from Ray's object store.
         validation: the same, or None to train without looking.
-        checkpoints: folder of `<number>.pt`; written after each of `checkpoint_epochs` and every 30 s of training.
+        store: gets checkpoints/<number>.pt, written after each of `checkpoint_epochs` and every 30 s of training.
         threads: of torch, in this process.
         gpu: whether the training has a share of one; without, it stays on the CPU also where a GPU is.
-        weights: folder that gets the finished network as `<number>.pt`, a state_dict; None to keep none.
+        keep_weights: whether `store` gets the finished network as <number>.pt, a state_dict.
     """
     import torch
 
     from study.training import Diverged, Training
 
     torch.set_num_threads(threads)
-    checkpoint = Path(checkpoints) / f"{config['number']}.pt"
+    checkpoint, reports = checkpoint_of(config["number"]), list[dict[str, Any]]()
     saved = time.monotonic()
 
-    def save(training: Training, report: dict[str, Any] | None = None) -> None:
+    def save(training: Training) -> None:
         nonlocal saved
-        write_tensors(checkpoint, {"training": training.state_dict(), "report": report})
+        content = {"recipe": config["recipe"], "training": training.state_dict(), "reports": reports}
+        store.write(checkpoint, as_bytes(content))
         saved = time.monotonic()
 
     def save_when_due(training: Training) -> None:
@@ -70,54 +74,79 @@ def train(
         device="cuda" if gpu and torch.cuda.is_available() else "cpu",
         after_step=save_when_due,
     )
-    if checkpoint.exists():
-        content = torch.load(checkpoint, weights_only=True, map_location=training.device)
-        training.load_state_dict(content["training"])
-        if content["report"] is not None:
-            tune.report(content["report"])
+    if (written := store.read(checkpoint)) is not None:
+        content = torch.load(io.BytesIO(written), weights_only=True, map_location=training.device)
+        # A store may have states that its copy of the record does not know of yet, where the driver's disk was lost:
+        # epochs are then reported from here, and a number that went to another recipe starts anew.
+        if content["recipe"] == config["recipe"]:
+            training.load_state_dict(content["training"])
+            reports = content["reports"]
+    for report in reports:
+        if report[EPOCH] > config["recorded"]:
+            tune.report(report)
     took: list[float] = []
     try:
-        with hang_watch(checkpoint.with_suffix(".hang")) as watch:
+        with hang_watch(store.folder and store.folder / hang_log_of(config["number"])) as watch:
             watch(FIRST_EPOCH_S)
             for epoch in training:
                 took.append(epoch.seconds)
                 watch(max(HANGS_AFTER_S, HANGS_BEYOND * median(took)))
-                if weights is not None and epoch.number == training.recipe.epochs:
-                    write_tensors(Path(weights) / f"{config['number']}.pt", training.model.state_dict())
-                report = {
-                    EPOCH: epoch.number,
-                    "train_loss": epoch.train_loss,
-                    "val_loss": epoch.val_loss,
-                    METRIC: epoch.val_accuracy,
-                    "seconds": epoch.seconds,
-                }
+                if keep_weights and epoch.number == training.recipe.epochs:
+                    store.write(weights_of(config["number"]), as_bytes(training.model.state_dict()))
+                reports.append(
+                    {
+                        EPOCH: epoch.number,
+                        "train_loss": epoch.train_loss,
+                        "val_loss": epoch.val_loss,
+                        METRIC: epoch.val_accuracy,
+                        "seconds": epoch.seconds,
+                    }
+                )
                 # Before the report, from which a trial that comes to rest does not return. Where the driver dies before
                 # it has recorded the epoch, the checkpoint brings it again.
                 if epoch.number in checkpoint_epochs:
-                    save(training, report)
-                tune.report(report)
+                    save(training)
+                tune.report(reports[-1])
     except Diverged as diverged:
         tune.report({EPOCH: diverged.epoch, METRIC: float("nan"), "diverged": str(diverged)})
 
 
 @contextmanager
-def hang_watch(log: Path) -> Iterator[Callable[[float], None]]:
+def hang_watch(log: Path | None) -> Iterator[Callable[[float], None]]:
     """Inside, the function given ends this process unless it is called again within that many seconds.
 
     The process ends from a thread of its own, which needs nothing of Python's, also where all else is stuck. Ray takes
-    it for a dead worker. `log` then holds where the process stood; otherwise it is gone.
+    it for a dead worker. `log` then holds where the process stood; otherwise it is gone. Without one, where it stood is
+    in Ray's own log of the worker.
     """
-    with log.open("w") as file:
+    with nullcontext(sys.stderr) if log is None else log.open("w") as file:
         try:
             yield lambda seconds: faulthandler.dump_traceback_later(seconds, exit=True, file=file)
         finally:
             faulthandler.cancel_dump_traceback_later()
-            log.unlink(missing_ok=True)
+            if log is not None:
+                log.unlink(missing_ok=True)
 
 
-def write_tensors(path: Path, content: Any) -> None:
-    """torch.save, whole or not at all, loadable with weights_only."""
+def checkpoint_of(number: int) -> str:
+    """The name in the store of a training's newest state."""
+    return f"checkpoints/{number}.pt"
+
+
+def hang_log_of(number: int) -> str:
+    """The name in the store of the log in which a training that hung says where."""
+    return f"checkpoints/{number}.hang"
+
+
+def weights_of(number: int) -> str:
+    """The name in the store of a finished network."""
+    return f"{number}.pt"
+
+
+def as_bytes(content: Any) -> memoryview:
+    """As torch.save writes it, loadable with weights_only."""
     import torch
 
-    with whole(path) as file:
-        torch.save(content, file)
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getbuffer()

@@ -4,7 +4,6 @@ The search and the final trainings both go through here; the latter with a list 
 """
 
 import errno
-import logging
 import os
 import signal
 import time
@@ -15,7 +14,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import ray
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
@@ -25,6 +23,7 @@ from study.asha import EPOCH, METRIC
 from study.data import Split
 from study.record import OfThisProcess, Record
 from study.resources import Slots
+from study.store import Folder, Store, StoreError
 
 RETRIES = 2
 
@@ -86,11 +85,14 @@ class Recorder(OfThisProcess, tune.Callback):
 
     Args:
         record: where to.
+        store: of the trainings, for what one that hung has left there.
         labels: what to add to each event of a trial, by its number: `role` and `seed` in the final.
     """
 
-    def __init__(self, record: Record, max_epochs: int, labels: dict[int, dict[str, Any]] | None = None) -> None:
-        self._record, self._max_epochs, self._labels = record, max_epochs, labels or {}
+    def __init__(
+        self, record: Record, store: Store, max_epochs: int, labels: dict[int, dict[str, Any]] | None = None
+    ) -> None:
+        self._record, self._store, self._max_epochs, self._labels = record, store, max_epochs, labels or {}
         self._epochs: dict[int, int] = {}
         self._seconds: dict[int, float] = {}
         self._resting: set[int] = set()
@@ -138,15 +140,17 @@ class Recorder(OfThisProcess, tune.Callback):
         """Why a trial has failed, in a line.
 
         Raises:
-            OSError: the disk is full: no fault of the trial, which stays unfinished for a resumption.
+            OSError: the disk is full, or the store gone: no fault of the trial, which stays unfinished.
         """
-        log = self._record.path.parent / "checkpoints" / f"{trial.config['number']}.hang"
-        if log.exists() and (stood := log.read_text().splitlines()):
+        log = self._store.folder and self._store.folder / trainable.hang_log_of(trial.config["number"])
+        if log and log.exists() and (stood := log.read_text().splitlines()):
             log.unlink()
             return f"hung: {stood[0]} {stood[2].strip() if len(stood) > 2 else ''}".strip()
         reason = _reason(trial)
         if os.strerror(errno.ENOSPC) in reason:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if StoreError.__name__ in reason:
+            raise StoreError(reason.partition(f"{StoreError.__name__}: ")[2])
         return reason
 
     @property
@@ -172,7 +176,7 @@ class Recorder(OfThisProcess, tune.Callback):
 
 
 class Listed(OfThisProcess, Searcher):
-    """Hands Ray Tune a list of trainings known beforehand: [{"number": ..., "recipe": {...}}]."""
+    """Hands Ray Tune a list of trainings known beforehand: [{"number": ..., "recipe": {...}, "recorded": 0}]."""
 
     def __init__(self, configs: Sequence[dict[str, Any]]) -> None:
         super().__init__(metric=METRIC, mode="max")
@@ -199,30 +203,6 @@ class Arrays:
     validation: Split | None
 
 
-def start_ray() -> list[dict[str, Any]]:
-    """Starts a Ray of our own on this machine, quietly, where none is there yet.
-
-    Returns:
-        The resources of each node, as Ray names them.
-    """
-    # Read by Ray at import or start; each is documented by Ray, and a user's own setting wins.
-    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new output prints a banner at verbose=0 as well
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")  # the record has each one, in a line
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    if not ray.is_initialized():
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=True,
-        )
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-
-
 def run_trials(
     searcher: Searcher,
     scheduler: TrialScheduler | None,
@@ -232,33 +212,32 @@ def run_trials(
     arrays: Arrays,
     slots: Slots,
     interruption: Interruption,
-    folder: Path,
+    folder: Folder,
     checkpoint_epochs: Sequence[int],
-    weights: Path | None = None,
+    keep_weights: bool = False,
     after_each: Callable[[], None] = lambda: None,
 ) -> None:
     """Runs `count` trials from `searcher` to their end, or until `interruption`.
 
     Args:
         scheduler: None to stop no trial early.
-        folder: of the run (or of its final); gets checkpoints/ and ray/.
+        folder: of the run (or of its final); its store gets checkpoints/ and ray/.
         checkpoint_epochs: after which each training saves its state, besides every 30 s.
-        weights: folder for finished networks; None to keep none.
+        keep_weights: whether the store gets each finished network.
         after_each: called when a training has come to rest or to its end, and that is recorded.
 
     Raises:
         StudyFailed: Ray or the record failed; what was recorded before is whole.
     """
-    # Absolute, as Ray runs each training in a directory of its own.
-    checkpoints = folder.resolve() / "checkpoints"
-    checkpoints.mkdir(parents=True, exist_ok=True)
+    if folder.store.folder is not None:
+        (folder.store.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     train = tune.with_parameters(
         trainable.train,
         train=arrays.train,
         validation=arrays.validation,
-        checkpoints=str(checkpoints),
+        store=folder.store,
         checkpoint_epochs=tuple(checkpoint_epochs),
-        weights=None if weights is None else str(weights.resolve()),
+        keep_weights=keep_weights,
         threads=slots.threads,
         gpu=slots.gpus > 0,
     )
@@ -274,30 +253,36 @@ def run_trials(
         ),
         run_config=tune.RunConfig(
             name="trials",
-            storage_path=str((folder / "ray").resolve()),
+            storage_path=folder.store.below("ray").location,
             failure_config=tune.FailureConfig(max_failures=RETRIES),
-            callbacks=[recorder, _Cleaner(checkpoints, recorder), _RoomForMemory(slots), _AfterEach(after_each)],
+            callbacks=[recorder, _Cleaner(folder.store, recorder), _RoomForMemory(slots), _AfterEach(after_each)],
             stop=interruption,
             verbose=0,
         ),
     )
     try:
         tuner.fit()
+    except StoreError as error:
+        raise StudyFailed(f"the store does not answer: {error}") from error
     except OSError as error:
         raise StudyFailed(f"writing stopped: {error.strerror or error}; make room, then resume") from error
     except Exception as error:
-        raise StudyFailed(f"Ray Tune ended with {type(error).__name__}: {_last_line(str(error))}") from error
+        last = _last_line(str(error))
+        _, of_the_store, why = last.partition(f"{StoreError.__name__}: ")
+        if of_the_store:  # Ray Tune wraps what a callback raises
+            raise StudyFailed(f"the store does not answer: {why}") from error
+        raise StudyFailed(f"Ray Tune ended with {type(error).__name__}: {last}") from error
 
 
 class _Cleaner(tune.Callback):
     """Removes the checkpoint of a training that has ended; those of resting and interrupted ones stay."""
 
-    def __init__(self, checkpoints: Path, recorder: Recorder) -> None:
-        self._checkpoints, self._recorder = checkpoints, recorder
+    def __init__(self, store: Store, recorder: Recorder) -> None:
+        self._store, self._recorder = store, recorder
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if trial.config["number"] not in self._recorder.unfinished():
-            (self._checkpoints / f"{trial.config['number']}.pt").unlink(missing_ok=True)
+            self._store.delete(trainable.checkpoint_of(trial.config["number"]))
 
     on_trial_error = on_trial_complete
 

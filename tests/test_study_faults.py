@@ -21,6 +21,7 @@ import results
 from results import report
 from study import run, trainable
 from study.record import Record
+from study.store import Store
 
 
 def study(synthetic_dir: Path, runs: Path, *more: str) -> int:
@@ -61,8 +62,8 @@ def test_a_worker_that_dies_is_replaced_and_the_trial_goes_on_from_its_checkpoin
 def test_a_trial_that_hangs_is_killed_and_marked_and_the_study_goes_on(
     local_ray: None, synthetic_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def hangs(config: dict[str, Any], *, checkpoints: str, **arguments: Any) -> None:
-        with trainable.hang_watch(Path(checkpoints) / f"{config['number']}.hang") as watch:
+    def hangs(config: dict[str, Any], *, store: Store, **arguments: Any) -> None:
+        with trainable.hang_watch(store.folder and store.folder / trainable.hang_log_of(config["number"])) as watch:
             watch(1.0)
             if config["number"] == 1:
                 time.sleep(100)

@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parent.parent
-RAY = {"asha", "searcher", "trainable", "tuning"}
+RAY = {"asha", "cluster", "searcher", "trainable", "tuning"}
 BELOW = [
-    "record", "recipe", "data", "augment", "resources", "flags", "models", "training", "asha", "searcher", "trainable",
-    "tuning", "screen", "jobs", "search", "final", "opening", "evidence", "baseline", "replay", "run",
+    "record", "recipe", "data", "augment", "resources", "flags", "models", "training", "store", "cluster", "asha",
+    "searcher", "trainable", "tuning", "screen", "jobs", "search", "final", "opening", "evidence", "baseline", "replay",
+    "run",
 ]  # fmt: skip
 
 

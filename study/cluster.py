@@ -1,0 +1,138 @@
+"""The Ray that trainings run on: one of our own on this machine, or a cluster that runs already."""
+
+import logging
+import os
+import socket
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from study.store import Store
+
+LOCAL = "local"
+SECONDS_TO_ANSWER = 5.0
+SECONDS_TO_SEE = 120.0  # a node that has no worker process yet starts one
+PACKAGES = ("study", "search_spaces", "results")
+
+
+class ClusterError(Exception):
+    """A cluster, or a store, that a study cannot use. The message is one line for the user."""
+
+
+def check_answers(address: str) -> None:
+    """Whether anything listens at an `address` of host and port, before anything expensive.
+
+    Raises:
+        ClusterError: nothing does, or Ray Tune would not run in this process.
+    """
+    if address.startswith("ray://"):
+        raise ClusterError(
+            f"--address {address} is Ray Client, under which the record would be kept on the cluster's head and not "
+            "here; give --address auto on a machine of the cluster"
+        )
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS", "auto")
+    if address in (LOCAL, "auto"):
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_ANSWER).close()
+    except (OSError, ValueError, OverflowError) as error:
+        why = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise ClusterError(f"--address {address}: no Ray answers there ({why}); allowed: auto, HOST:PORT") from None
+
+
+def start_ray(address: str = LOCAL) -> list[dict[str, Any]]:
+    """Starts a Ray of our own on this machine, quietly, or joins the one at `address` as it is.
+
+    One that this process has joined already is used in any case.
+
+    Returns:
+        The resources of each node, as Ray names them.
+
+    Raises:
+        ClusterError: there is no Ray at `address` that this process can join.
+    """
+    # Read by Ray at import or start; each is documented by Ray, and a user's own setting wins.
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new output prints a banner at verbose=0 as well
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")  # the record has each one, in a line
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # they are handled: the record has them, too
+    for name in ("ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    if ray.is_initialized():
+        pass
+    elif address == LOCAL:
+        ray.init(address=LOCAL, include_dashboard=False, **quiet)
+    else:
+        here = Path(__file__).parent.parent
+        # Workers run this very code, whatever is installed on their machines.
+        code = {"py_modules": [str(here / package) for package in PACKAGES], "excludes": ["__pycache__"]}
+        try:
+            ray.init(address=address, runtime_env=code, **quiet)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            why = str(error).strip().splitlines()[0]
+            raise ClusterError(f"--address {address}: {why} Start one with: ray start --head") from None
+    return [node["Resources"] for node in _nodes()]
+
+
+def check_shared(store: Store) -> None:
+    """Whether every node reads from `store` what this process writes there.
+
+    Raises:
+        ClusterError: it cannot be written, or a node does not see it.
+    """
+    place, name, token = store.location.partition("?")[0], f".{uuid4().hex}", uuid4().hex
+    try:
+        store.write(name, token.encode())
+    except OSError as error:
+        raise ClusterError(f"--storage-path: nothing can be written there: {error}") from None
+    try:
+        blind = _that_do_not_see(store, name, token)
+    finally:
+        store.delete(name)
+    if blind:
+        raise ClusterError(
+            f"--storage-path: {place} is not the same place on {', '.join(blind)}; give a folder that all nodes share, "
+            "or an s3:// or gs:// URL that all can read"
+        )
+
+
+def _that_do_not_see(store: Store, name: str, token: str) -> list[str]:
+    """Names of the nodes that do not read `token`."""
+
+    def read() -> bool:
+        try:
+            return store.read(name) == token.encode()
+        except OSError:
+            return False
+
+    nodes = _nodes()
+    if len(nodes) == 1:
+        return []
+    tasks = {}
+    for node in nodes:
+        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        tasks[node["NodeID"]] = ray.remote(read).options(num_cpus=0, scheduling_strategy=there).remote()
+    answered, _ = ray.wait(list(tasks.values()), num_returns=len(tasks), timeout=SECONDS_TO_SEE)
+    blind = []
+    for node in nodes:
+        task = tasks[node["NodeID"]]
+        try:
+            sees = task in answered and ray.get(task)
+        except RayError:
+            sees = False
+        if not sees:
+            blind.append(f"node {node['NodeManagerAddress']} ({node['NodeID'][:8]})")
+    return blind
+
+
+def _nodes() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
