@@ -40,7 +40,7 @@ def check_answers(address: str) -> None:
         return
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_ANSWER).close()
+        _connect(host.strip("[]"), int(port))
     except (OSError, ValueError, OverflowError) as error:
         why = (isinstance(error, OSError) and error.strerror) or str(error)
         raise ClusterError(f"--address {address}: no Ray answers there ({why}); allowed: auto, HOST:PORT") from None
@@ -81,6 +81,18 @@ def start_ray(address: str = LOCAL) -> list[dict[str, Any]]:
             why = str(error).strip().splitlines()[0]
             raise ClusterError(f"--address {address}: {why} Start one with: ray start --head") from None
     return [node["Resources"] for node in _nodes()]
+
+
+def is_up() -> bool:
+    """Whether the Ray process of this machine, the raylet, lives: to Ray Tune its death is one of each trial."""
+    here = ray.get_runtime_context().get_node_id()
+    raylet = next((node for node in _nodes() if node["NodeID"] == here), None)
+    try:
+        if raylet is not None:
+            _connect(raylet["NodeManagerAddress"], raylet["NodeManagerPort"])
+    except OSError:
+        return False
+    return raylet is not None
 
 
 def check_shared(store: Store) -> None:
@@ -132,6 +144,10 @@ def _that_do_not_see(store: Store, name: str, token: str) -> list[str]:
         if not sees:
             blind.append(f"node {node['NodeManagerAddress']} ({node['NodeID'][:8]})")
     return blind
+
+
+def _connect(host: str, port: int) -> None:
+    socket.create_connection((host, port), SECONDS_TO_ANSWER).close()
 
 
 def _nodes() -> list[dict[str, Any]]:

@@ -9,9 +9,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from hashlib import sha256
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeGuard
 
 from ray import tune
 
@@ -21,6 +22,7 @@ from study.recipe import Recipe
 from study.store import Store
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
+DIGEST_BYTES = 32  # SHA-256, before the state that it is of
 # A training hangs that takes ten times its median epoch for one, and at least five minutes; before the first epoch has
 # shown how long one is, an hour.
 HANGS_BEYOND, HANGS_AFTER_S, FIRST_EPOCH_S = 10, 300.0, 3600.0
@@ -60,7 +62,8 @@ def train(
     def save(training: Training) -> None:
         nonlocal saved
         content = {"recipe": config["recipe"], "training": training.state_dict(), "reports": reports}
-        store.write(checkpoint, as_bytes(content))
+        state = as_bytes(content)
+        store.write(checkpoint, sha256(state).digest() + state)
         saved = time.monotonic()
 
     def save_when_due(training: Training) -> None:
@@ -74,8 +77,8 @@ def train(
         device="cuda" if gpu and torch.cuda.is_available() else "cpu",
         after_step=save_when_due,
     )
-    if (written := store.read(checkpoint)) is not None:
-        content = torch.load(io.BytesIO(written), weights_only=True, map_location=training.device)
+    if _is_whole(written := store.read(checkpoint)):
+        content = torch.load(io.BytesIO(written[DIGEST_BYTES:]), weights_only=True, map_location=training.device)
         # A store may have states that its copy of the record does not know of yet, where the driver's disk was lost:
         # epochs are then reported from here, and a number that went to another recipe starts anew.
         if content["recipe"] == config["recipe"]:
@@ -109,6 +112,11 @@ def train(
                 tune.report(reports[-1])
     except Diverged as diverged:
         tune.report({EPOCH: diverged.epoch, METRIC: float("nan"), "diverged": str(diverged)})
+
+
+def _is_whole(written: bytes | None) -> TypeGuard[bytes]:
+    """Whether a state is there and is as it was written. What one that the disk has damaged held is trained again."""
+    return written is not None and sha256(written[DIGEST_BYTES:]).digest() == written[:DIGEST_BYTES]
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from ray import tune
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from study import trainable
+from study import cluster, trainable
 from study.asha import EPOCH, METRIC
 from study.data import Split
 from study.record import OfThisProcess, Record
@@ -26,6 +26,7 @@ from study.resources import Slots
 from study.store import Folder, Store, StoreError
 
 RETRIES = 2
+RAY_DIED = "Ray died on this machine"
 
 
 class StudyFailed(Exception):
@@ -140,8 +141,10 @@ class Recorder(OfThisProcess, tune.Callback):
         """Why a trial has failed, in a line.
 
         Raises:
-            OSError: the disk is full, or the store gone: no fault of the trial, which stays unfinished.
+            OSError: the disk is full, or the store or Ray gone: no fault of the trial, which stays unfinished.
         """
+        if not cluster.is_up():
+            raise ConnectionError(RAY_DIED)
         log = self._store.folder and self._store.folder / trainable.hang_log_of(trial.config["number"])
         if log and log.exists() and (stood := log.read_text().splitlines()):
             log.unlink()
@@ -262,16 +265,20 @@ def run_trials(
     )
     try:
         tuner.fit()
-    except StoreError as error:
-        raise StudyFailed(f"the store does not answer: {error}") from error
-    except OSError as error:
-        raise StudyFailed(f"writing stopped: {error.strerror or error}; make room, then resume") from error
     except Exception as error:
-        last = _last_line(str(error))
-        _, of_the_store, why = last.partition(f"{StoreError.__name__}: ")
-        if of_the_store:  # Ray Tune wraps what a callback raises
-            raise StudyFailed(f"the store does not answer: {why}") from error
-        raise StudyFailed(f"Ray Tune ended with {type(error).__name__}: {last}") from error
+        raise StudyFailed(_meaning(error)) from error
+
+
+def _meaning(error: Exception) -> str:
+    """Why Ray Tune ended, in a line. Of some of what a callback raises Ray leaves only the words."""
+    last = _last_line(str(error))
+    if RAY_DIED in last or not cluster.is_up():
+        return RAY_DIED
+    if isinstance(error, StoreError) or StoreError.__name__ in last:
+        return f"the store does not answer: {last.rpartition(f'{StoreError.__name__}: ')[2]}"
+    if isinstance(error, OSError):
+        return f"writing stopped: {error.strerror or error}; make room, then resume"
+    return f"Ray Tune ended with {type(error).__name__}: {last}"
 
 
 class _Cleaner(tune.Callback):

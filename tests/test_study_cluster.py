@@ -10,13 +10,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
 import pandas as pd
 import pytest
+from driver import events, wait_until
 from ray.cluster_utils import Cluster
 
 import results
@@ -76,21 +77,6 @@ def command(synthetic_dir: Path, runs: Path, *more: str) -> list[str]:
     common = ["--dataset", "synthetic", "--data-dir", str(synthetic_dir), "--runs-dir", str(runs), "--name", "one"]
     short = ["--space", "sgd", "--final-epochs", "1", "--quiet", "--cpus-per-trial", "1"]
     return [*common, *short, *more]
-
-
-def events(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-
-
-def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str]) -> Any:
-    deadline = time.monotonic() + 180
-    while not (found := condition()):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return found
 
 
 def test_a_node_that_dies_costs_no_trial_and_the_images_reach_each_node_once(

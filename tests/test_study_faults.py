@@ -2,7 +2,6 @@
 
 import errno
 import itertools
-import json
 import os
 import signal
 import subprocess
@@ -15,9 +14,11 @@ from typing import Any
 import pytest
 import ray
 import torch
+from driver import events, wait_until
 from ray import tune
 
 import results
+from benchmarks.chaos import one_thread
 from results import report
 from study import run, trainable
 from study.record import Record
@@ -37,9 +38,8 @@ EPOCHS = [
 ]
 
 
-def events(runs: Path, kind: str) -> list[dict[str, Any]]:
-    found = [json.loads(line) for line in (runs / "one" / "epochs.jsonl").read_text().splitlines()]
-    return [event for event in found if event["event"] == kind]
+def of_kind(kind: str, runs: Path) -> list[dict[str, Any]]:
+    return [event for event in events(runs / "one" / "epochs.jsonl") if event["event"] == kind]
 
 
 def test_a_worker_that_dies_is_replaced_and_the_trial_goes_on_from_its_checkpoint(
@@ -56,7 +56,7 @@ def test_a_worker_that_dies_is_replaced_and_the_trial_goes_on_from_its_checkpoin
     monkeypatch.setattr(trainable, "train", dies_once)
     assert study(synthetic_dir, tmp_path, "--gpus-per-trial", "0") == 0
     assert set(results.load_run(tmp_path / "one").trials["status"]) <= {"completed", "stopped"}
-    assert [event["number"] for event in events(tmp_path, "retry")] == [1]
+    assert [event["number"] for event in of_kind("retry", tmp_path)] == [1]
 
 
 def test_a_trial_that_hangs_is_killed_and_marked_and_the_study_goes_on(
@@ -109,7 +109,7 @@ def test_out_of_gpu_memory_is_tried_once_more_alone_on_its_gpu_and_then_fails(
     assert "OutOfMemoryError" in trials["stop_reason"][1]
     shares = [float(line.split()[1]) for line in seen.read_text().splitlines() if line.startswith("1 ")]
     assert shares[:2] == [0.25, 1.0]
-    assert len([event for event in events(tmp_path, "retry") if event["number"] == 1]) == 1
+    assert len([event for event in of_kind("retry", tmp_path) if event["number"] == 1]) == 1
 
 
 def test_a_full_disk_in_a_worker_ends_the_study_clearly_and_it_can_be_resumed(
@@ -219,3 +219,99 @@ def test_a_short_chaos_ends_complete_and_correct(tmp_path: Path) -> None:
     outcome = chaos(tmp_path, kills=2, samples=8)
     assert outcome.kills > 0
     assert outcome.same
+
+
+# A driver whose trainings are slow, save their state all the time, and say from which epoch they go on.
+SLOW = """
+import sys, time
+
+from study import run, trainable
+
+def slow(config, **arguments):
+    from ray import tune
+    from study.training import Training
+
+    if not hasattr(Training, "load"):
+        Training.load, Training.report = Training.load_state_dict, tune.report
+        train_as_ever.__globals__["SECONDS_BETWEEN_CHECKPOINTS"] = 0.1
+        tune.report = lambda report: (time.sleep(float(sys_argv[1])), Training.report(report))
+        Training.load_state_dict = lambda self, state: (said(state), Training.load(self, state))
+    train_as_ever(config, **arguments)
+
+def said(state):
+    with open(sys_argv[2], "a") as file:
+        file.write(f"{state['epoch']} {state['step']}\\n")
+
+sys_argv = sys.argv
+train_as_ever = trainable.train
+trainable.train = slow
+sys.exit(run.main(sys.argv[3:]))
+"""
+
+
+def slow_driver(folder: Path, seconds: float, asked: list[str]) -> "subprocess.Popen[str]":
+    (folder / "driver.py").write_text(SLOW)
+    return subprocess.Popen(
+        [sys.executable, str(folder / "driver.py"), str(seconds), str(folder / "loaded"), *asked],
+        env={**one_thread(), "PYTHONPATH": str(Path(run.__file__).parent.parent)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def small(synthetic_dir: Path, runs: Path, *more: str) -> list[str]:
+    data = ["--dataset", "synthetic", "--data-dir", str(synthetic_dir), "--runs-dir", str(runs), "--name", "one"]
+    return [*data, "--space", "sgd", "--gpus-per-trial", "0", "--max-concurrent", "1", "--quiet", *more]
+
+
+def test_a_final_killed_in_mid_training_goes_on_from_there_and_opens_the_test_set_once(
+    local_ray: None, synthetic_dir: Path, tmp_path: Path
+) -> None:
+    asked = ["--samples", "2", "--max-epochs", "2", "--final-epochs", "3"]
+    assert run.main(small(synthetic_dir, tmp_path / "calm", *asked)) == 0
+    process = slow_driver(tmp_path, 0.5, small(synthetic_dir, tmp_path, *asked))
+    final = tmp_path / "one" / "final"
+    wait_until(lambda: any(event.get("training_iteration") == 2 for event in events(final / "epochs.jsonl")), process)
+    process.kill()
+    process.communicate()
+    assert not results.load_run(tmp_path / "one").study["test_openings"]
+
+    (tmp_path / "loaded").unlink(missing_ok=True)
+    resumed = slow_driver(tmp_path, 0.0, ["--resume", str(tmp_path / "one"), "--quiet"])
+    said = resumed.communicate()
+    assert resumed.returncode == 0, said
+    epoch, _ = map(int, (tmp_path / "loaded").read_text().splitlines()[0].split())
+    assert epoch >= 2
+    calm, killed = results.load_run(tmp_path / "calm" / "one"), results.load_run(tmp_path / "one")
+    assert calm.final is not None
+    assert killed.final is not None
+    assert killed.final["winner"]["seeds"] == calm.final["winner"]["seeds"]
+    assert killed.final["baseline"]["seeds"] == calm.final["baseline"]["seeds"]
+    assert sorted(opening["role"] for opening in killed.study["test_openings"]) == ["baseline", "winner"]
+    epochs = [(e["number"], e["training_iteration"]) for e in events(final / "epochs.jsonl") if e["event"] == "epoch"]
+    assert sorted(epochs) == [(number, epoch) for number in range(2) for epoch in (1, 2, 3)]
+
+
+def test_where_ray_itself_is_killed_no_trial_is_blamed_and_the_study_resumes(
+    synthetic_dir: Path, tmp_path: Path
+) -> None:
+    asked = ["--samples", "4", "--max-epochs", "4", "--final-epochs", "1"]
+    process = slow_driver(tmp_path, 0.5, small(synthetic_dir, tmp_path, *asked))
+    record = tmp_path / "one" / "epochs.jsonl"
+    wait_until(lambda: sum(event["event"] == "epoch" for event in events(record)) >= 2, process)
+    of_the_driver = ["pgrep", "-P", str(process.pid), "raylet"]
+    (raylet,) = subprocess.run(of_the_driver, capture_output=True, text=True, check=True).stdout.split()
+    os.kill(int(raylet), signal.SIGKILL)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "Ray died on this machine" in said.splitlines()[-1]
+    assert f"--resume {tmp_path / 'one'}" in said.splitlines()[-1]
+    assert not [event for event in events(record) if event.get("status") == "failed" or event["event"] == "retry"]
+
+    resumed = slow_driver(tmp_path, 0.0, ["--resume", str(tmp_path / "one"), "--quiet"])
+    said = resumed.communicate()
+    assert resumed.returncode == 0, said
+    ended = [event["number"] for event in events(record) if event["event"] == "end"]
+    assert sorted(ended) == list(range(4))
+    assert set(results.load_run(tmp_path / "one").trials["status"]) <= {"completed", "stopped"}

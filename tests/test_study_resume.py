@@ -3,16 +3,25 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pandas as pd
 import pytest
 from filelock import FileLock
+from ray import tune
 
 import results
+import search_spaces
 from benchmarks.chaos import without_times
-from study import baseline, run
+from study import baseline, run, trainable
+from study.asha import ASHA, EPOCH
+from study.data import Split
 from study.recipe import BASELINE
+from study.record import Record
+from study.searcher import OptunaSearcher, Question, rebuild
+from study.store import Store
+from study.training import Training
 
 SPACE = """
 def small(trial):
@@ -83,7 +92,97 @@ def test_wherever_it_was_cut_off_a_resumed_study_has_the_tables_of_an_uninterrup
     assert sorted(numbers) == list(range(6))
 
 
-def events(path: Path) -> list[dict[str, object]]:
+def test_a_record_cut_at_any_byte_has_every_event_before_the_cut(finished: results.Run, tmp_path: Path) -> None:
+    content = (finished.path / "epochs.jsonl").read_bytes()
+    whole_events = [json.loads(line) for line in content.splitlines()]
+    for size in range(len(content) + 1):
+        (tmp_path / "epochs.jsonl").write_bytes(content[:size])
+        with Record(tmp_path / "epochs.jsonl") as record:
+            assert record.events == whole_events[: content[:size].count(b"\n")]
+        assert content.startswith((tmp_path / "epochs.jsonl").read_bytes())
+
+
+def test_wherever_it_was_cut_off_what_comes_next_is_what_came_next(finished: results.Run, tmp_path: Path) -> None:
+    """The next suggestion, or promotion, of a study rebuilt from the record's first lines."""
+    past = events(finished.path)
+    question = Question(search_spaces.load(f"{finished.path.parent / 'mine.py'}:small"), "small", BASELINE, 3, 0)
+    for index, event in enumerate(past):
+        if event["event"] not in ("trial", "promote"):
+            continue
+        asha = ASHA(3, finished.study["grace_period"], finished.study["reduction_factor"], 6)
+        asha.replay(past[:index])
+        study, unfinished = rebuild(tmp_path / "optuna.db", question, past[:index])
+        searcher = OptunaSearcher(study, question, asha, lambda number: number < 6, unfinished, lambda suggestion: None)
+        config = searcher.suggest("anything")
+        assert config["number"] == event["number"]
+        assert config["recipe"] == finished.recipe(event["number"])
+
+
+def test_after_a_power_cut_nothing_but_the_record_is_needed(finished: results.Run, tmp_path: Path) -> None:
+    path = cut(finished, tmp_path / "whole", sizes(finished)["a last epoch without its end"])
+    for name in ("optuna.db", "best.json", "trials.csv", "trials.parquet", "report.html", "checkpoints/0.pt", "ray"):
+        if (path / name).is_dir():
+            shutil.rmtree(path / name)
+        (path / name).parent.mkdir(exist_ok=True)
+        (path / name).write_bytes(b"\0" * 100)
+    (path / "ray").unlink()
+    (path / ".study.json.123").write_bytes(b'{"format"')
+    assert run.main(["--resume", str(path), "--quiet"]) == 0
+    resumed = results.load_run(path)
+    pd.testing.assert_frame_equal(without_times(resumed.trials), without_times(finished.trials))
+    assert pd.read_csv(path / "trials.csv").shape[0] == 6
+
+
+@pytest.mark.parametrize("damage", ["none", "cut off", "a bit fell over"])
+def test_a_training_goes_on_from_its_state_and_begins_again_where_that_is_damaged(
+    synthetic: Split, tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ways it reports what an undisturbed training does."""
+    recipe = BASELINE.with_fields({"channels": "4-8", "hidden": "32", "lr": 0.05, "epochs": 2, "batch_size": 64})
+    loaded = list[int]()
+    load = Training.load_state_dict
+    monkeypatch.setattr(Training, "load_state_dict", lambda self, state: (loaded.append(1), load(self, state)))
+
+    class Killed(Exception):
+        pass
+
+    def reports_of(folder: Path, last: int, recorded: int = 0) -> list[dict[str, Any]]:
+        reports = list[dict[str, Any]]()
+
+        def report(measured: dict[str, Any]) -> None:
+            reports.append({name: value for name, value in measured.items() if name != "seconds"})
+            if measured[EPOCH] == last:
+                raise Killed
+
+        monkeypatch.setattr(tune, "report", report)
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        with pytest.raises(Killed):
+            trainable.train(
+                {"number": 0, "recipe": recipe.as_dict(), "recorded": recorded},
+                train=Split(synthetic.images[:500], synthetic.labels[:500]),
+                validation=None,
+                store=Store(str(folder)),
+                checkpoint_epochs=(1,),
+                keep_weights=False,
+                threads=1,
+                gpu=False,
+            )
+        return reports
+
+    undisturbed = reports_of(tmp_path / "calm", last=2)
+    reports_of(tmp_path / "killed", last=1)
+    state = tmp_path / "killed" / "checkpoints" / "0.pt"
+    content = bytearray(state.read_bytes())
+    if damage == "cut off":
+        content = content[: len(content) // 2]
+    if damage == "a bit fell over":
+        content[len(content) // 2] ^= 1
+    state.write_bytes(content)
+    assert reports_of(tmp_path / "killed", last=2)[-1] == undisturbed[-1]
+    assert len(loaded) == (damage == "none")
+
+
+def events(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (path / "epochs.jsonl").read_text().splitlines()]
 
 
