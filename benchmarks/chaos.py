@@ -22,6 +22,8 @@ from rich.console import Console
 
 import results
 
+START_UP_S = 10.0  # of a sitting: imports, Ray, Optuna's history
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -48,8 +50,8 @@ def without_times(trials: pd.DataFrame) -> pd.DataFrame:
 def chaos(folder: Path, kills: int, samples: int, seed: int = 0) -> Outcome:
     """Runs the two studies in `folder`/calm and `folder`/killed.
 
-    A sitting is killed at a moment drawn evenly from its start-up to the time that it may take; one that ends before
-    is not counted as killed.
+    A sitting is killed at a moment drawn evenly from its start-up to the time in which it does two parts of the study
+    in `kills`, so that so many find something to kill; one that ends before is not counted as killed.
 
     Raises:
         subprocess.CalledProcessError: a sitting that was not killed failed.
@@ -70,7 +72,7 @@ def chaos(folder: Path, kills: int, samples: int, seed: int = 0) -> Outcome:
         process = subprocess.Popen(
             begin, env=one_thread(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
         )
-        wait = moments.uniform(4, calm) if len(sizes) < kills else None
+        wait = moments.uniform(4, min(calm, START_UP_S + 2 * calm / kills)) if len(sizes) < kills else None
         try:
             _, words = process.communicate(timeout=wait)
         except subprocess.TimeoutExpired:
@@ -105,7 +107,7 @@ def one_thread() -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Kill a study at random moments and resume it each time.")
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--samples", type=int, default=60, help="trials of each study")
+    parser.add_argument("--samples", type=int, default=100, help="trials of each study")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

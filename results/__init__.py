@@ -9,6 +9,7 @@ Importing it loads neither torch nor ray; Optuna, SciPy and plotly come with wha
 
 from results.analysis import (
     best,
+    comparable,
     compare,
     confusion,
     effects,
@@ -41,6 +42,7 @@ __all__ = [
     "audited",
     "best",
     "budget",
+    "comparable",
     "compare",
     "confusion",
     "control",

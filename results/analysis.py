@@ -59,9 +59,10 @@ def incumbent(trials: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
 def effects(trials: pd.DataFrame, knob: str, bins: int = 4) -> pd.DataFrame:
     """What became of the trials, by the value of one knob, whatever the others were.
 
-    Accuracies are of whole trials only: those that were stopped early were measured after fewer epochs. Few trials in
-    a row, or a searcher that drew a value mostly beside other good ones, make a difference between rows that the knob
-    does not.
+    Accuracies are of whole trials only: those that were stopped early were measured after fewer epochs. Where ASHA has
+    left few whole ones, `effects(run.at_epoch(1).trials, knob)` compares all of them, early on. Few trials in a row,
+    or a searcher that drew a value mostly beside other good ones, make a difference between rows that the knob does
+    not.
 
     Args:
         knob: a Recipe field that the space drew.
@@ -160,10 +161,21 @@ FEWEST_FOR_IMPORTANCE = 4
 ENOUGH_TRIALS_A_KNOB = 5
 
 
+def comparable(run: "Run") -> "Run":
+    """The run itself, where it has about five whole trials a knob; else as it stood at the rung that most trials
+    reached, the longest of those."""
+    whole = int((run.trials["status"] == "completed").sum())
+    if whole >= ENOUGH_TRIALS_A_KNOB * len(run.knobs) or not run.study["rungs"]:
+        return run
+    lengths = sorted({*run.study["rungs"], run.study["max_epochs"]})
+    return run.at_epoch(max(lengths, key=lambda length: (int((run.trials["epochs"] >= length).sum()), length)))
+
+
 def importance(run: "Run") -> pd.DataFrame:
     """How much of the differences in validation accuracy each knob explains, by Optuna, over the whole trials.
 
-    Trials that were stopped early are left out, as their accuracies are of other epochs. With fewer than about five
+    Trials that were stopped early are left out, as their accuracies are of other epochs; `importance(comparable(run))`
+    has more of them, after fewer epochs. With fewer than about five
     whole trials a knob the shares are noise: `attrs["trials"]` says how many there were, and `attrs["warning"]` (str
     or None) says so in words.
 

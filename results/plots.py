@@ -24,7 +24,6 @@ from results.summary import word
 from results.tables import Run
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-FEW_TRIALS = 5  # for each knob: with fewer whole trials, the shares of importance are mostly noise
 COLOURS = {
     "winner": LIGHT.winner,
     "tuned_baseline": LIGHT.muted,
@@ -190,13 +189,16 @@ def importance(run: Run) -> go.Figure:
     Raises:
         NothingToPlot: there are fewer trials than the measures need.
     """
+    compared = analysis.comparable(run)
     try:
-        measured = analysis.importance(run)
+        measured = analysis.importance(compared)
     except ValueError as reason:
         raise NothingToPlot(f"Importance: {reason}.") from reason
     rows, trials = measured.sort_values("fanova"), measured.attrs["trials"]
-    note = f"Over the {_count(trials, 'trial')} that were not stopped early, by two measures."
-    if trials < FEW_TRIALS * len(rows):
+    length, asked = compared.study["max_epochs"], run.study["max_epochs"]
+    when = "that were not stopped early" if length == asked else f"that had {length} of {asked} epochs, at that moment"
+    note = f"Over the {_count(trials, 'trial')} {when}, by two measures."
+    if measured.attrs["warning"]:
         note += f" Too few for {_count(len(rows), 'knob')}: mostly noise."
     figure = _figure(run, "Importance of each knob", note, height=200 + 26 * len(rows))
     names = [_plain(knob) for knob in rows.index]

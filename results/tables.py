@@ -11,7 +11,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,6 +119,26 @@ class Run:
         """
         seed = int(self.trials["seed"][number])
         return {**self.base, **self.config(number), "epochs": self.study["max_epochs"], "seed": seed}
+
+    def at_epoch(self, epoch: int) -> "Run":
+        """The search as it stood when each trial had trained for `epoch` epochs, so that accuracies can be compared.
+
+        A trial that came so far is a completed one, measured after that epoch, whatever became of it; one that did not
+        stays as it is. Schedules span max_epochs, so this is not what trainings of `epoch` epochs would have given.
+
+        Raises:
+            ValueError: `epoch` is not in 1 to max_epochs.
+        """
+        if not 1 <= epoch <= self.study["max_epochs"]:
+            raise ValueError(f"epoch is {epoch}; allowed: 1 to {self.study['max_epochs']}")
+        epochs = self.epochs[self.epochs["training_iteration"] <= epoch]
+        measured = self.trials.assign(**_measured(epochs, self.trials.index))
+        there = measured["epochs"] == epoch
+        trials = measured.assign(
+            status=measured["status"].mask(there, "completed"), stop_reason=measured["stop_reason"].mask(there)
+        )
+        rungs = [rung for rung in self.study["rungs"] if rung < epoch] + [epoch]
+        return replace(self, study={**self.study, "max_epochs": epoch, "rungs": rungs}, trials=trials, epochs=epochs)
 
     def to_optuna(self) -> "optuna.Study":
         """The trials as a real Optuna study in memory, for optuna.visualization and optuna.importance."""
@@ -386,10 +406,6 @@ def _trials_table(
     no_end = {"status": "running", "stop_reason": None, "time": None}
     last_events = [ends.get(number, no_end) for number in numbers]
     fields = dict.fromkeys([*knobs, *(field for event in events for field in event["config"])])
-    last = epochs.drop_duplicates("number", keep="last").set_index("number").reindex(numbers)
-    known = epochs.dropna(subset="val_accuracy")
-    best = known.loc[known.groupby("number")["val_accuracy"].idxmax()].set_index("number").reindex(numbers)
-    count = epochs["number"].value_counts().reindex(numbers, fill_value=0).astype("int64")
     return pd.DataFrame(
         {
             "trial_id": pd.Series([event["trial_id"] for event in events], numbers, "str"),
@@ -397,19 +413,30 @@ def _trials_table(
             "stop_reason": pd.Series([event["stop_reason"] for event in last_events], numbers, "str"),
             **{f"config/{name}": _drawn([event["config"].get(name) for event in events], numbers) for name in fields},
             "seed": pd.Series([event["seed"] for event in events], numbers, "int64"),
-            "epochs": count,
-            "training_iteration": count,
-            "train_loss": last["train_loss"],
-            "val_loss": last["val_loss"],
-            "val_accuracy": last["val_accuracy"],
-            "best_val_accuracy": best["val_accuracy"],
-            "best_epoch": best["training_iteration"].astype("Int64"),
-            "time_total_s": last["time_total_s"].fillna(0.0),
+            **_measured(epochs, numbers),
             "started": pd.Series([event["time"] for event in events], numbers, "float64"),
             "ended": pd.Series([event["time"] for event in last_events], numbers, "float64"),
         },
         index=numbers,
     )
+
+
+def _measured(epochs: pd.DataFrame, numbers: pd.Index) -> dict[str, pd.Series]:
+    """The columns of the trials table that say how far each trial came, and what it had there."""
+    last = epochs.drop_duplicates("number", keep="last").set_index("number").reindex(numbers)
+    known = epochs.dropna(subset="val_accuracy")
+    best = known.loc[known.groupby("number")["val_accuracy"].idxmax()].set_index("number").reindex(numbers)
+    count = epochs["number"].value_counts().reindex(numbers, fill_value=0).astype("int64")
+    return {
+        "epochs": count,
+        "training_iteration": count,
+        "train_loss": last["train_loss"],
+        "val_loss": last["val_loss"],
+        "val_accuracy": last["val_accuracy"],
+        "best_val_accuracy": best["val_accuracy"],
+        "best_epoch": best["training_iteration"].astype("Int64"),
+        "time_total_s": last["time_total_s"].fillna(0.0),
+    }
 
 
 def _drawn(values: list[Any], numbers: pd.Index) -> pd.Series:

@@ -202,6 +202,28 @@ def test_effects_count_every_trial_but_compare_whole_ones_only(run: results.Run)
     assert table["best"].max() == run.trials.loc[run.trials["status"] == "completed", "val_accuracy"].max()
 
 
+def test_at_an_epoch_the_trials_that_came_so_far_are_whole_ones_measured_there(run: results.Run) -> None:
+    early = run.at_epoch(1)
+    assert early.trials.loc[run.trials["epochs"] >= 1, "status"].eq("completed").all()
+    assert early.trials.loc[run.trials["epochs"] < 1, "status"].isin(["diverged", "failed"]).all()
+    first = run.epochs[run.epochs["training_iteration"] == 1].set_index("number")["val_accuracy"]
+    pd.testing.assert_series_equal(early.trials["val_accuracy"].dropna(), first.dropna(), check_names=False)
+    assert results.effects(early.trials, "lr", bins=2)["completed"].sum() == len(first)
+    assert len(early.to_optuna().trials[0].intermediate_values) == 1
+    assert run.at_epoch(3).trials["val_accuracy"].equals(run.trials["val_accuracy"])
+    with pytest.raises(ValueError, match="allowed: 1 to 3"):
+        run.at_epoch(4)
+
+
+def test_trials_are_compared_whole_where_enough_are_and_else_where_most_of_them_were(tmp_path: Path) -> None:
+    whole = [MadeTrial({"lr": 0.1 + 0.01 * each}, [0.5] * 9) for each in range(5)]
+    short = [MadeTrial({"lr": 0.1 + 0.01 * each}, [0.4] * 3, status="stopped") for each in range(3)]
+    assert results.comparable(made_run(tmp_path / "enough", whole + short, LR)).study["max_epochs"] == 9
+    compared = results.comparable(made_run(tmp_path / "few", whole[:4] + short, LR))
+    assert compared.study["max_epochs"] == 3
+    assert results.importance(compared).attrs["trials"] == 7
+
+
 @pytest.mark.parametrize(
     "values", [[0.0, 4.3e-6, 1.234567e-4, 9.99999e-4], [1, 3, 5, 1024], [-1.23456, -0.5, 0.1, 2.0]]
 )

@@ -110,7 +110,7 @@ def test_a_logarithmic_knob_has_a_logarithmic_axis(run: Run) -> None:
 
 
 def test_importance_shares_are_those_of_the_analysis(run: Run) -> None:
-    measured = analysis.importance(run)
+    measured = analysis.importance(analysis.comparable(run))
     figure = plots.importance(run)
     assert dict(zip(figure.data[0].y, figure.data[0].x, strict=True)) == pytest.approx(
         (100 * measured["fanova"]).to_dict()
