@@ -16,6 +16,7 @@ from study.store import Store
 LOCAL = "local"
 SECONDS_TO_ANSWER = 5.0
 SECONDS_TO_SEE = 120.0  # a node that has no worker process yet starts one
+WAY_IN = "start one with: ray start --head, and give RAY_AUTH_MODE and the token alike on all machines"
 PACKAGES = ("study", "search_spaces", "results")
 
 
@@ -77,9 +78,11 @@ def start_ray(address: str = LOCAL) -> list[dict[str, Any]]:
         code = {"py_modules": [str(here / package) for package in PACKAGES], "excludes": ["__pycache__"]}
         try:
             ray.init(address=address, runtime_env=code, **quiet)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            why = str(error).strip().splitlines()[0]
-            raise ClusterError(f"--address {address}: {why} Start one with: ray start --head") from None
+            actor = ray.remote(_Actor).options(num_cpus=0).remote()
+            ray.get(actor.answer.remote(), timeout=SECONDS_TO_SEE)  # type: ignore[attr-defined]
+        except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+            why = str(error).strip().splitlines()[0].rstrip(".")
+            raise ClusterError(f"--address {address}: {why}; {WAY_IN}") from None
     return [node["Resources"] for node in _nodes()]
 
 
@@ -148,6 +151,13 @@ def _that_do_not_see(store: Store, name: str, token: str) -> list[str]:
 
 def _connect(host: str, port: int) -> None:
     socket.create_connection((host, port), SECONDS_TO_ANSWER).close()
+
+
+class _Actor:
+    """What any Ray can run, as it runs a trial."""
+
+    def answer(self) -> None:
+        pass
 
 
 def _nodes() -> list[dict[str, Any]]:

@@ -204,6 +204,17 @@ def test_an_address_where_no_ray_answers_is_refused_at_once(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_cluster_that_lets_this_process_run_nothing_is_refused(
+    cluster: Cluster, synthetic_dir: Path, tmp_path: Path
+) -> None:
+    asked = command(synthetic_dir, tmp_path, "--address", cluster.address, "--storage-path", str(tmp_path / "shared"))
+    refused = driver(asked, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 64)
+    assert refused.returncode == 2
+    assert f"--address {cluster.address}: " in refused.stderr.splitlines()[-1]
+    assert "RAY_AUTH_MODE" in refused.stderr.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_storage_path_of_an_unknown_kind_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         run.main(["--storage-path", "ftp://host/folder"])
