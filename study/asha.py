@@ -114,6 +114,20 @@ class ASHA(OfThisProcess, FIFOScheduler):
         surely_worse = {number for rung in self.rungs for number in self._ranked(rung)[most:]}
         return {number: rung for number, rung in self.resting().items() if number in surely_worse}
 
+    def likeliest(self, count: int) -> set[int]:
+        """Of `resting`, the `count` whose promotion waits for the fewest other trials to reach their rung.
+
+        A trial waits for as many at a high rung as at a low one when it is reduction_factor times as long until they
+        come, but then so many times as much training is at stake.
+        """
+        waits = {
+            number: (place + 1) * self._factor - len(scores)
+            for rung, scores in self._scores.items()
+            for place, number in enumerate(self._ranked(rung))
+            if self._rests_at(rung, number)
+        }
+        return set(sorted(waits, key=lambda number: (waits[number], number))[:count])
+
     def replay(self, events: Iterable[Event]) -> None:
         """Fills the rungs from a record. A trial that was running then rests where its last epoch is a rung."""
         for event in events:

@@ -15,6 +15,10 @@ from study.store import Folder
 from study.trainable import checkpoint_of
 from study.tuning import Arrays, Interruption, Recorder, StudyFailed, run_trials
 
+# Resting trials that keep their state, those that are likeliest to be promoted; another one, where it is promoted after
+# all, is trained again from its start, to the same result.
+RESTING_STATES = 16
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -63,13 +67,22 @@ def search(
             budget = settings.epoch_budget
             return number < settings.samples and (budget is None or recorder.epochs_spent < budget)
 
-        # As soon as it is sure that a trial will not be promoted, so that only those keep a checkpoint that may be.
         def end_at_rung(numbers: Mapping[int, int]) -> None:
             for number, rung in numbers.items():
                 asha.end(number)
                 recorder.end(number, "stopped", f"rung {rung}")
                 tell(study, question, number, "stopped", None)
                 folder.store.delete(checkpoint_of(number))
+
+        dropped = set[tuple[int, int]]()
+
+        def make_room() -> None:
+            end_at_rung(asha.hopeless())
+            kept = asha.likeliest(RESTING_STATES)
+            for number, rung in asha.resting().items():
+                if number not in kept and (number, rung) not in dropped:
+                    dropped.add((number, rung))
+                    folder.store.delete(checkpoint_of(number))
 
         if unfinished or may_begin(question.numbered(study)):
             run_trials(
@@ -82,7 +95,7 @@ def search(
                 interruption=interruption,
                 folder=folder,
                 checkpoint_epochs=asha.rungs,
-                after_each=lambda: end_at_rung(asha.hopeless()),
+                after_each=make_room,
             )
         if interruption.signal_number is None:
             end_at_rung(asha.resting())

@@ -157,6 +157,18 @@ def test_hopeless_trials_are_those_that_no_future_could_promote() -> None:
         assert samples < 6 or said
 
 
+def test_the_likeliest_to_be_promoted_wait_for_the_fewest_others() -> None:
+    asha = ASHA(9, 1, 3, samples=30)
+    for number, accuracy in enumerate([0.5, 0.1, 0.3, 0.4, 0.2]):
+        while (promoted := asha.promotable()) is not None:
+            train(asha, promoted, 0.5, 9)
+        train(asha, number, accuracy, 9)
+    # 0 was promoted, and waits at rung 3 for two others. At rung 1, of five: 3, 2, 4, 1 wait for one, four, seven, ten.
+    assert asha.resting() == {0: 3, 1: 1, 2: 1, 3: 1, 4: 1}
+    assert [asha.likeliest(count) for count in (0, 1, 2, 3)] == [set(), {3}, {3, 0}, {3, 0, 2}]
+    assert asha.likeliest(9) == {0, 1, 2, 3, 4}
+
+
 def test_rungs_filled_from_the_record_decide_as_those_that_lived_through_it() -> None:
     accuracies = [0.5, 0.6, 0.4, 0.7, 0.55, 0.3, 0.8]
     events: list[dict[str, Any]] = []

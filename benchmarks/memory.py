@@ -1,0 +1,97 @@
+"""What trials side by side hold in memory: the images once a machine, and the rest once a trial.
+
+    python -m benchmarks.memory
+
+Trials of the baseline train for one epoch, all of them at once, through the real Tuner on pretended CPUs. When each has
+met all images they wait for each other, and each says how much memory it alone has, and which share is its own of what
+it has in common with others (PSS of shared memory, in /proc/self/smaps_rollup: one page used by four counts a quarter
+for each, so that the sum over all is what the machine holds).
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from rich.console import Console
+from rich.table import Table
+
+from study import data, trainable
+from study.asha import EPOCH, METRIC
+from study.cluster import start_ray
+from study.recipe import BASELINE
+from study.record import Record
+from study.resources import Slots
+from study.store import Folder, Store
+from study.training import Training
+from study.tuning import Arrays, Interruption, Listed, Recorder, run_trials
+
+
+def hold(config: dict[str, Any], *, train: data.Split, validation: data.Split, store: Store, **arguments: Any) -> None:
+    """One epoch; then this process's memory in a file, when all trials have come so far."""
+    (epoch,) = Training(BASELINE.with_fields({"epochs": 1, "batch_size": 128}), train, validation)
+    folder = Path(store.location)
+    together = int((folder / "together").read_text())
+    (folder / f"{os.getpid()}.trained").touch()
+    while len(list(folder.glob("*.trained"))) < together:
+        time.sleep(0.1)
+    kilobytes = {
+        words[0].rstrip(":"): int(words[1])
+        for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]
+        if len(words := line.split()) == 3
+    }
+    (folder / f"{os.getpid()}.json").write_text(json.dumps(kilobytes))
+    while len(list(folder.glob("*.json"))) < together:
+        time.sleep(0.1)
+    tune.report({EPOCH: 1, METRIC: 0.5, "train_loss": 1.0, "val_loss": 1.0, "seconds": epoch.seconds})
+
+
+def measure(together: int, arrays: Arrays, folder: Path) -> tuple[float, float]:
+    """MB: what all workers share, and what each has alone (the mean)."""
+    (folder / "together").write_text(str(together))
+    with Record(folder / "epochs.jsonl") as record:
+        run_trials(
+            Listed([{"number": number, "recipe": {}, "recorded": 0} for number in range(together)]),
+            None,
+            Recorder(record, Folder(folder).store, 1),
+            count=together,
+            arrays=arrays,
+            slots=Slots(1, 0, together, ""),
+            interruption=Interruption(),
+            folder=Folder(folder),
+            checkpoint_epochs=(),
+        )
+    held = [json.loads(file.read_text()) for file in folder.glob("*.json")]
+    assert len(held) == together, f"{len(held)} of {together} workers said what they hold"
+    alone = [each["Private_Clean"] + each["Private_Dirty"] for each in held]
+    return sum(each["Pss_Shmem"] for each in held) / 1e3, sum(alone) / len(alone) / 1e3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What trials side by side hold in memory.")
+    parser.add_argument("--together", nargs="+", type=int, default=[1, 2, 4], help="trials at once")
+    parser.add_argument("--data-dir", type=Path, default=Path("data"))
+    arguments = parser.parse_args()
+    train, validation = data.split(data.load_training(arguments.data_dir, "cifar10"))
+    trainable.train = hold
+    table = Table("trials at once", "shared by all, MB", "alone, MB a trial", box=None)
+    for together in arguments.together:
+        ray.init(
+            address="local", num_cpus=together, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
+        )
+        start_ray()
+        with tempfile.TemporaryDirectory() as folder:
+            shared, alone = measure(together, Arrays(train, validation), Path(folder))
+        ray.shutdown()
+        table.add_row(str(together), f"{shared:.0f}", f"{alone:.0f}")
+    images = (train.images.nbytes + validation.images.nbytes) / 1e6
+    Console(width=100).print(table, f"The images are {images:.0f} MB.")
+
+
+if __name__ == "__main__":
+    main()
