@@ -3,9 +3,8 @@
     python -m benchmarks.memory
 
 Trials of the baseline train for one epoch, all of them at once, through the real Tuner on pretended CPUs. When each has
-met all images they wait for each other, and each says how much memory it alone has, and which share is its own of what
-it has in common with others (PSS of shared memory, in /proc/self/smaps_rollup: one page used by four counts a quarter
-for each, so that the sum over all is what the machine holds).
+met all images they wait for each other. Each then says how much memory it alone has, and how much of the machine's is
+shared between processes (/proc/meminfo), of which what was so before Ray's start is taken away.
 """
 
 import argparse
@@ -14,8 +13,10 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
+import psutil
 import ray
 from ray import tune
 from rich.console import Console
@@ -40,19 +41,15 @@ def hold(config: dict[str, Any], *, train: data.Split, validation: data.Split, s
     (folder / f"{os.getpid()}.trained").touch()
     while len(list(folder.glob("*.trained"))) < together:
         time.sleep(0.1)
-    kilobytes = {
-        words[0].rstrip(":"): int(words[1])
-        for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]
-        if len(words := line.split()) == 3
-    }
-    (folder / f"{os.getpid()}.json").write_text(json.dumps(kilobytes))
+    held = {"alone": psutil.Process().memory_full_info().uss, "shared": psutil.virtual_memory().shared}
+    (folder / f"{os.getpid()}.json").write_text(json.dumps(held))
     while len(list(folder.glob("*.json"))) < together:
         time.sleep(0.1)
     tune.report({EPOCH: 1, METRIC: 0.5, "train_loss": 1.0, "val_loss": 1.0, "seconds": epoch.seconds})
 
 
 def measure(together: int, arrays: Arrays, folder: Path) -> tuple[float, float]:
-    """MB: what all workers share, and what each has alone (the mean)."""
+    """MB: what the machine shares between processes, and what each worker has alone (means)."""
     (folder / "together").write_text(str(together))
     with Record(folder / "epochs.jsonl") as record:
         run_trials(
@@ -68,8 +65,7 @@ def measure(together: int, arrays: Arrays, folder: Path) -> tuple[float, float]:
         )
     held = [json.loads(file.read_text()) for file in folder.glob("*.json")]
     assert len(held) == together, f"{len(held)} of {together} workers said what they hold"
-    alone = [each["Private_Clean"] + each["Private_Dirty"] for each in held]
-    return sum(each["Pss_Shmem"] for each in held) / 1e3, sum(alone) / len(alone) / 1e3
+    return mean(each["shared"] for each in held) / 1e6, mean(each["alone"] for each in held) / 1e6
 
 
 def main() -> None:
@@ -79,8 +75,9 @@ def main() -> None:
     arguments = parser.parse_args()
     train, validation = data.split(data.load_training(arguments.data_dir, "cifar10"))
     trainable.train = hold
-    table = Table("trials at once", "shared by all, MB", "alone, MB a trial", box=None)
+    table = Table("trials at once", "shared, MB a machine", "alone, MB a trial", box=None)
     for together in arguments.together:
+        before = psutil.virtual_memory().shared / 1e6
         ray.init(
             address="local", num_cpus=together, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
         )
@@ -88,7 +85,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             shared, alone = measure(together, Arrays(train, validation), Path(folder))
         ray.shutdown()
-        table.add_row(str(together), f"{shared:.0f}", f"{alone:.0f}")
+        table.add_row(str(together), f"{shared - before:.0f}", f"{alone:.0f}")
     images = (train.images.nbytes + validation.images.nbytes) / 1e6
     Console(width=100).print(table, f"The images are {images:.0f} MB.")
 
