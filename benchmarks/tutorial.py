@@ -42,7 +42,6 @@ from study.store import Folder
 from study.tuning import Interruption
 
 CONFIGS_SEED, CONFIGS = 0, 10
-LOADER_WORKERS = (8, 2, 0)
 # Keys of study.json that say nothing here.
 UNUSED = (
     "command", "arguments", "reason", "created", "ended", "space", "samples", "grace_period", "reduction_factor",
@@ -152,6 +151,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=50_000, help="of the 50,000 training images, the first so many")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--loader-workers", nargs="+", type=int, default=[8, 2, 0], help="of the example, each an arm")
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -162,7 +162,7 @@ def main() -> None:
     rows = []
     for repeat in range(arguments.repeats):
         arms = {"this suite": partial(run_suite, training, arguments.epochs, slots)}
-        for workers in LOADER_WORKERS:
+        for workers in arguments.loader_workers:
             arms[f"Ray's example, {workers} loader workers"] = partial(run_example, training, arguments.epochs, workers)
         for name, run in arms.items():
             seconds, accuracy, epochs = run()
