@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import ray
 import torch
@@ -300,9 +301,8 @@ def test_where_ray_itself_is_killed_no_trial_is_blamed_and_the_study_resumes(
     process = slow_driver(tmp_path, 0.5, small(synthetic_dir, tmp_path, *asked))
     record = tmp_path / "one" / "epochs.jsonl"
     wait_until(lambda: sum(event["event"] == "epoch" for event in events(record)) >= 2, process)
-    of_the_driver = ["pgrep", "-P", str(process.pid), "raylet"]
-    (raylet,) = subprocess.run(of_the_driver, capture_output=True, text=True, check=True).stdout.split()
-    os.kill(int(raylet), signal.SIGKILL)
+    (raylet,) = [child for child in psutil.Process(process.pid).children() if child.name() == "raylet"]
+    raylet.kill()
     _, said = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "Ray died on this machine" in said.splitlines()[-1]
