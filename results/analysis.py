@@ -175,9 +175,8 @@ def importance(run: "Run") -> pd.DataFrame:
     """How much of the differences in validation accuracy each knob explains, by Optuna, over the whole trials.
 
     Trials that were stopped early are left out, as their accuracies are of other epochs; `importance(comparable(run))`
-    has more of them, after fewer epochs. With fewer than about five
-    whole trials a knob the shares are noise: `attrs["trials"]` says how many there were, and `attrs["warning"]` (str
-    or None) says so in words.
+    has more of them, after fewer epochs. With fewer than about five whole trials a knob the shares are noise:
+    `attrs["trials"]` says how many there were, and `attrs["warning"]` (str or None) says so in words.
 
     Returns:
         Index knob, the most important first. Columns `fanova` (Hutter et al. 2014) and `ped_anova` (Watanabe et al.

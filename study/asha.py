@@ -151,9 +151,8 @@ class ASHA(OfThisProcess, FIFOScheduler):
         count = len(ranked) // self._factor
         if count == 0 and self._all_begun and not any(self._can_still_reach(rung, number) for number in self._last):
             # One that has failed must not keep the search from a whole trial.
-            return [number for number in ranked if number not in self._ended or self._last[number] >= self._max_epochs][
-                :1
-            ]
+            can_end = [each for each in ranked if each not in self._ended or self._last[each] >= self._max_epochs]
+            return can_end[:1]
         return ranked[:count]
 
     def _can_still_reach(self, rung: int, number: int) -> bool:

@@ -16,7 +16,7 @@ from study.trainable import checkpoint_of
 from study.tuning import Arrays, Interruption, Recorder, StudyFailed, run_trials
 
 # Resting trials that keep their state, those that are likeliest to be promoted; another one, where it is promoted after
-# all, is trained again from its start, to the same result.
+# all, is trained again from its start, on a CPU to the same result bit for bit.
 RESTING_STATES = 16
 
 
