@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -203,8 +204,10 @@ def test_nothing_in_a_foreign_run_directory_is_executed(
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "one"
     (kept,) = (path / "final" / "probabilities").glob("*-winner-*.npy")
-    for file in (path / "final" / "model.pt", kept, path / "checkpoints" / "0.pt"):
+    for file in (path / "final" / "model.pt", kept):
         torch.save(Evil(), file)
+    state = trainable.as_bytes(Evil())
+    (path / "checkpoints" / "0.pt").write_bytes(sha256(state).digest() + state)  # right, as its maker can have it
     report.write(results.load_run(path))
     assert run.main(["--resume", str(path), "--quiet"]) == 1
     assert f"{kept.name} is damaged" in capsys.readouterr().err
