@@ -22,8 +22,9 @@ import torch
 import search_spaces
 from study import data
 from study.data import Split
+from study.question import Question
 from study.recipe import BASELINE, Recipe
-from study.searcher import Question, ask
+from study.told import Told
 from study.training import Diverged, Training
 
 TABLE = Path(__file__).with_name("curves.csv")
@@ -38,14 +39,14 @@ def question(max_epochs: int = EPOCHS) -> Question:
 
 def drawn(count: int) -> Iterator[tuple[dict[str, Any], Recipe]]:
     """The first `count` recipes of the table, each with the fields that the space drew."""
-    study = optuna.create_study(direction="maximize")
+    told = Told(question(), optuna.storages.InMemoryStorage())
     for _ in range(count):
-        suggestion = ask(study, question())
+        suggestion = told.ask()
         yield suggestion.config, suggestion.recipe
 
 
 @cache
-def _splits(data_dir: Path) -> tuple[Split, Split]:
+def splits(data_dir: Path) -> tuple[Split, Split]:
     train, validation = data.split(data.load_training(data_dir, "cifar10"))
     kept = np.random.default_rng(SHUFFLE_SEED).permutation(len(train.labels))[:IMAGES]
     return Split(train.images[kept], train.labels[kept]), validation
@@ -56,7 +57,7 @@ def curve(recipe: Recipe, data_dir: Path) -> tuple[list[float], float]:
     torch.set_num_threads(1)
     accuracies, seconds = [], []
     try:
-        for epoch in Training(recipe, *_splits(data_dir)):
+        for epoch in Training(recipe, *splits(data_dir)):
             assert epoch.val_accuracy is not None
             accuracies.append(epoch.val_accuracy)
             seconds.append(epoch.seconds)

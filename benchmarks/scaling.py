@@ -29,11 +29,13 @@ from search_spaces import SPACES
 from study import data, trainable
 from study.asha import ASHA, EPOCH, METRIC
 from study.cluster import start_ray
+from study.question import Question
 from study.recipe import BASELINE
 from study.record import Record
 from study.resources import Slots
-from study.searcher import OptunaSearcher, Question, rebuild
+from study.searcher import OptunaSearcher
 from study.store import Folder, Store
+from study.told import Database, Seen, Told
 from study.tuning import Arrays, Interruption, Recorder, run_trials
 
 EPOCHS = 10
@@ -57,16 +59,18 @@ def measure(slots: int, trials: int, seconds: float, folder: Path) -> dict[str, 
     (folder / "seconds").write_text(str(seconds))
     question = Question(SPACES["cnn"], "cnn", BASELINE, EPOCHS, seed=0, method="random")
     process, split = psutil.Process(), data.Split(np.zeros((1, 32, 32, 3), np.uint8), np.zeros(1, np.int64))
-    with Record(folder / "epochs.jsonl") as record:
-        study, _ = rebuild(folder / "optuna.db", question, [])
+    with Record(folder / "epochs.jsonl") as record, Database(folder / "optuna.db", question, []) as database:
         asha = ASHA(EPOCHS, EPOCHS, 2, trials)
+        told = Told(question, Seen(asha.resting, before=0))
+        record.follow(told)
+        record.follow(database)
         before, began = process.memory_info().rss, time.perf_counter()
 
         def note(suggestion: Any) -> None:
             record.append({"event": "trial", "number": suggestion.number, "config": suggestion.config})
 
         run_trials(
-            OptunaSearcher(study, question, asha, lambda number: number < trials, [], note),
+            OptunaSearcher(told, asha, lambda number: number < trials, note),
             asha,
             Recorder(record, Folder(folder).store, EPOCHS),
             count=trials,

@@ -32,12 +32,12 @@ import results
 from study import data
 from study.cluster import start_ray
 from study.data import Split
+from study.question import Question
 from study.recipe import BASELINE
 from study.record import StudyFile
 from study.resources import Slots
 from study.screen import Screen
 from study.search import Settings, search
-from study.searcher import Question
 from study.store import Folder
 from study.tuning import Interruption
 

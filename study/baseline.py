@@ -83,9 +83,9 @@ def _reproduce(arguments: Arguments, command: list[str], console: Console) -> in
     from study.evidence import FINAL
     from study.jobs import train_all
     from study.opening import carry_out, copied, timed, wall_time
+    from study.question import derived_seed
     from study.recipe import load_recipe
     from study.screen import Screen
-    from study.searcher import derived_seed
     from study.tuning import Arrays, Interruption
 
     recipe = load_recipe(arguments.recipe)

@@ -16,11 +16,11 @@ import search_spaces
 from study import data
 from study.jobs import Job, train_all
 from study.opening import Opened
+from study.question import Question, derived_seed, knobs_as_json
 from study.recipe import BASELINE, Recipe
 from study.record import StudyFile, now, write_json
 from study.screen import Screen
 from study.search import Settings, search
-from study.searcher import Question, derived_seed, knobs_as_json
 from study.tuning import Arrays, Interruption
 
 # Numbers no trial has, from which the seeds of all else derive.

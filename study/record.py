@@ -39,7 +39,7 @@ class Record:
 
     def __init__(self, path: Path, listeners: Sequence[Callable[[Event], None]] = ()) -> None:
         self.path = path
-        self._listeners = tuple(listeners)
+        self._listeners = list(listeners)
         path.parent.mkdir(parents=True, exist_ok=True)
         content = path.read_bytes() if path.exists() else b""
         self.events = [self._event(number, line) for number, line in enumerate(content.split(b"\n")[:-1], 1)]
@@ -55,6 +55,10 @@ class Record:
         if not whole_number:
             raise RecordError(f"{self.path} line {number} is damaged; the run can be read, but not resumed")
         return dict(event)
+
+    def follow(self, listener: Callable[[Event], None]) -> None:
+        """Has `listener` called with every event from now on."""
+        self._listeners.append(listener)
 
     def append(self, event: Event) -> None:
         """Writes `event`, with the time, and tells the listeners.

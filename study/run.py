@@ -21,8 +21,8 @@ from study.flags import Parser, add_machine_and_files, duration, pinned, run_or_
 if TYPE_CHECKING:
     from study.data import Dataset
     from study.opening import Opened
+    from study.question import Question
     from study.search import Settings
-    from study.searcher import Question
 
 
 @dataclass(frozen=True)
@@ -159,10 +159,10 @@ def _study(arguments: Arguments, command: list[str], console: Console) -> int:
     from study import evidence, final
     from study.jobs import train_all
     from study.opening import carry_out, copied, timed, wall_time
+    from study.question import derived_seed
     from study.recipe import BASELINE, load_recipe
     from study.screen import Screen
     from study.search import Settings, search
-    from study.searcher import derived_seed
     from study.tuning import Arrays, Interruption
 
     def say(line: str) -> None:
@@ -250,9 +250,9 @@ def _question(arguments: Arguments) -> "Question":
     import results
     import search_spaces
     from study.opening import UsageError
+    from study.question import Question, history
     from study.recipe import load_recipe, parse
     from study.record import StudyFile
-    from study.searcher import Question, history
 
     if arguments.grace_period > arguments.max_epochs:
         raise UsageError(
@@ -299,8 +299,8 @@ def _open(
     import results
     from study.asha import rungs
     from study.opening import Machine, UsageError, as_json, open_run, reopen
+    from study.question import knobs_as_json
     from study.recipe import BASELINE
-    from study.searcher import knobs_as_json
 
     machine = Machine(
         arguments.data_dir,

@@ -7,11 +7,13 @@ import results
 from study import data
 from study.asha import ASHA
 from study.data import Split
+from study.question import Question
 from study.record import Record, write_json
 from study.resources import Slots
 from study.screen import Screen
-from study.searcher import OptunaSearcher, Question, Suggestion, rebuild, tell
+from study.searcher import OptunaSearcher
 from study.store import Folder
+from study.told import Database, Seen, Suggestion, Told
 from study.trainable import checkpoint_of
 from study.tuning import Arrays, Interruption, Recorder, StudyFailed, run_trials
 
@@ -51,13 +53,19 @@ def search(
         StudyFailed: Ray failed, or no trial can be ranked.
     """
     run_dir = folder.path
-    with Record(run_dir / "epochs.jsonl", [screen, folder.after_event]) as record, screen.live():
+    with (
+        Record(run_dir / "epochs.jsonl", [screen, folder.after_event]) as record,
+        Database(run_dir / "optuna.db", question, record.events) as database,
+        screen.live(),
+    ):
+        record.follow(database)
         screen.catch_up(record.events)
         asha = ASHA(settings.max_epochs, settings.grace_period, settings.reduction_factor, settings.samples)
         recorder = Recorder(record, folder.store, settings.max_epochs)
         _end_completed(recorder, settings.max_epochs)
         asha.replay(record.events)
-        study, unfinished = rebuild(run_dir / "optuna.db", question, record.events)
+        told = Told(question, Seen(asha.resting, len(question.history)), record.events)
+        record.follow(told)
 
         def record_suggestion(suggestion: Suggestion) -> None:
             named = {"number": suggestion.number, "trial_id": f"trial_{suggestion.number:05d}"}
@@ -71,7 +79,6 @@ def search(
             for number, rung in numbers.items():
                 asha.end(number)
                 recorder.end(number, "stopped", f"rung {rung}")
-                tell(study, question, number, "stopped", None)
                 folder.store.delete(checkpoint_of(number))
 
         dropped = set[tuple[int, int]]()
@@ -84,9 +91,9 @@ def search(
                     dropped.add((number, rung))
                     folder.store.delete(checkpoint_of(number))
 
-        if unfinished or may_begin(question.numbered(study)):
+        if told.unfinished or may_begin(told.begun):
             run_trials(
-                OptunaSearcher(study, question, asha, may_begin, unfinished, record_suggestion),
+                OptunaSearcher(told, asha, may_begin, record_suggestion),
                 asha,
                 recorder,
                 count=settings.samples * (len(asha.rungs) + 1),
@@ -102,7 +109,6 @@ def search(
         if interruption.reason == "time budget":
             for number in recorder.unfinished():
                 recorder.end(number, "stopped", "time budget")
-                tell(study, question, number, "stopped", None)
                 folder.store.delete(checkpoint_of(number))
     interruption.lift_deadline()
     run = results.load_run(run_dir)

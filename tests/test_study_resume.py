@@ -17,10 +17,12 @@ from benchmarks.chaos import without_times
 from study import baseline, run, search, trainable
 from study.asha import ASHA, EPOCH
 from study.data import Split
+from study.question import Question
 from study.recipe import BASELINE
 from study.record import Record
-from study.searcher import OptunaSearcher, Question, rebuild
+from study.searcher import OptunaSearcher
 from study.store import Store
+from study.told import Seen, Told
 from study.training import Training
 
 SPACE = """
@@ -103,7 +105,7 @@ def test_a_record_cut_at_any_byte_has_every_event_before_the_cut(finished: resul
         assert content.startswith((tmp_path / "epochs.jsonl").read_bytes())
 
 
-def test_wherever_it_was_cut_off_what_comes_next_is_what_came_next(finished: results.Run, tmp_path: Path) -> None:
+def test_wherever_it_was_cut_off_what_comes_next_is_what_came_next(finished: results.Run) -> None:
     """The next suggestion, or promotion, of a study rebuilt from the record's first lines."""
     past = events(finished.path)
     question = Question(search_spaces.load(f"{finished.path.parent / 'mine.py'}:small"), "small", BASELINE, 3, 1)
@@ -112,8 +114,8 @@ def test_wherever_it_was_cut_off_what_comes_next_is_what_came_next(finished: res
             continue
         asha = ASHA(3, finished.study["grace_period"], finished.study["reduction_factor"], 6)
         asha.replay(past[:index])
-        study, unfinished = rebuild(tmp_path / "optuna.db", question, past[:index])
-        searcher = OptunaSearcher(study, question, asha, lambda number: number < 6, unfinished, lambda suggestion: None)
+        told = Told(question, Seen(asha.resting, before=0), past[:index])
+        searcher = OptunaSearcher(told, asha, lambda number: number < 6, lambda suggestion: None)
         config = searcher.suggest("anything")
         assert config["number"] == event["number"]
         assert config["recipe"] == finished.recipe(event["number"])

@@ -7,90 +7,84 @@ from optuna.trial import TrialState
 
 from search_spaces import SpaceError, load
 from study.asha import ASHA
+from study.question import Question
 from study.recipe import BASELINE
-from study.searcher import OptunaSearcher, Question, Suggestion, _as_seen, ask, rebuild, tell
+from study.record import RecordError
+from study.searcher import OptunaSearcher
+from study.told import Database, Seen, Suggestion, Told
 
 QUESTION = Question(load("cnn"), "cnn", BASELINE, max_epochs=9, seed=5)
 
 
-def result(epoch: int, accuracy: float) -> dict[str, Any]:
-    return {"epoch": epoch, "val_accuracy": accuracy}
-
-
 class Driven:
-    """A searcher and the record that its study could be rebuilt from, driven as Ray Tune drives it."""
+    """A searcher, and the record that its study is told, driven as Ray Tune drives it."""
 
-    def __init__(self, path: Path, samples: int = 20) -> None:
+    def __init__(self, samples: int = 20) -> None:
         self.events: list[dict[str, Any]] = []
-        self.study, _ = rebuild(path, QUESTION, [])
         self.asha = ASHA(9, 1, 3, samples)
-        self.searcher = OptunaSearcher(
-            self.study, QUESTION, self.asha, lambda number: number < samples, [], self._suggested
-        )
+        self.told = Told(QUESTION, Seen(self.asha.resting, before=0))
+        self.searcher = OptunaSearcher(self.told, self.asha, lambda number: number < samples, self._suggested)
         self.suggestions: list[Suggestion] = []
+
+    def record(self, event: str, number: int, **content: Any) -> None:
+        self.events.append({"event": event, "number": number, **content})
+        self.told(self.events[-1])
 
     def _suggested(self, suggestion: Suggestion) -> None:
         self.suggestions.append(suggestion)
-        self.events.append({"event": "trial", "number": suggestion.number, "config": suggestion.config})
+        self.record("trial", suggestion.number, config=suggestion.config)
 
     def run(self, number: int, accuracies: list[float], status: str) -> None:
         identity = f"ray_{number}"
         assert self.searcher.suggest(identity)["number"] == number
         self.asha.begin(number)
         for epoch, accuracy in enumerate(accuracies, 1):
-            self.events.append(
-                {"event": "epoch", "number": number, "training_iteration": epoch, "val_accuracy": accuracy}
-            )
-            if epoch < len(accuracies):
-                self.searcher.on_trial_result(identity, result(epoch, accuracy))
-        if status == "failed":
-            self.searcher.on_trial_complete(identity, error=True)
-        elif status == "diverged":
-            self.searcher.on_trial_complete(identity, {**result(1, float("nan")), "diverged": "loss nan"})
-        else:
-            self.searcher.on_trial_complete(identity, result(len(accuracies), accuracies[-1]))
+            self.record("epoch", number, training_iteration=epoch, val_accuracy=accuracy)
+        self.searcher.on_trial_complete(identity, error=status == "failed")
         self.asha.end(number)
-        if status == "stopped":
-            tell(self.study, QUESTION, number, "stopped", None)
-        self.events.append({"event": "end", "number": number, "status": status})
+        self.record("end", number, status=status)
 
 
-def test_trial_0_is_the_baseline_and_optuna_learns_from_it(tmp_path: Path) -> None:
-    driven = Driven(tmp_path / "optuna.db")
+def trials(path: Path) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name="study", storage=f"sqlite:///{path}").trials
+
+
+def test_trial_0_is_the_baseline_and_optuna_learns_from_it() -> None:
+    driven = Driven()
     config = driven.searcher.suggest("a")
     seed = config["recipe"]["seed"]
     assert config["recipe"] == BASELINE.with_fields({"epochs": 9, "seed": seed}).as_dict()
-    params = driven.study.trials[0].params
+    params = driven.told.study.trials[0].params
     assert params["lr"] == BASELINE.lr
     assert all(getattr(BASELINE, name) == value for name, value in params.items())
     assert {"channels", "schedule", "batch_size"} <= set(params)
 
 
-def test_a_stopped_trial_is_told_to_optuna_as_pruned_with_its_steps(tmp_path: Path) -> None:
-    driven = Driven(tmp_path / "optuna.db")
+def test_a_stopped_trial_is_told_to_optuna_as_pruned_with_its_steps() -> None:
+    driven = Driven()
     driven.run(0, [0.3, 0.4, 0.5], "stopped")
-    stored = optuna.load_study(study_name="study", storage=f"sqlite:///{tmp_path / 'optuna.db'}").trials[0]
+    (stored,) = driven.told.study.trials
     assert stored.state == TrialState.PRUNED
     assert stored.intermediate_values == {1: 0.3, 2: 0.4, 3: 0.5}
 
 
-def test_a_whole_trial_is_told_as_complete_with_its_last_accuracy(tmp_path: Path) -> None:
-    driven = Driven(tmp_path / "optuna.db")
+def test_a_whole_trial_is_told_as_complete_with_its_last_accuracy() -> None:
+    driven = Driven()
     driven.run(0, [0.1 * epoch for epoch in range(1, 10)], "completed")
-    stored = driven.study.trials[0]
+    stored = driven.told.study.trials[0]
     assert stored.state == TrialState.COMPLETE
     assert stored.value == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize("status", ["diverged", "failed"])
-def test_a_diverged_or_failed_trial_is_told_as_fail(tmp_path: Path, status: str) -> None:
-    driven = Driven(tmp_path / "optuna.db")
+def test_a_diverged_or_failed_trial_is_told_as_fail(status: str) -> None:
+    driven = Driven()
     driven.run(0, [0.3], status)
-    assert driven.study.trials[0].state == TrialState.FAIL
+    assert driven.told.study.trials[0].state == TrialState.FAIL
 
 
-def test_suggestions_end_with_the_last_sample(tmp_path: Path) -> None:
-    driven = Driven(tmp_path / "optuna.db", samples=1)
+def test_suggestions_end_with_the_last_sample() -> None:
+    driven = Driven(samples=1)
     assert driven.searcher.suggest("a") != OptunaSearcher.FINISHED
     driven.asha.begin(0)
     assert driven.searcher.suggest("b") is None  # what runs may yet have another one promoted
@@ -106,72 +100,121 @@ def rested(driven: Driven, accuracies: list[float]) -> None:
         assert config["number"] == number
         driven.asha.begin(number)
         assert not driven.asha.goes_on(number, 1, accuracy)
-        driven.searcher.on_trial_complete(f"ray_{number}", result(1, accuracy))
+        driven.record("epoch", number, training_iteration=1, val_accuracy=accuracy)
+        driven.searcher.on_trial_complete(f"ray_{number}")
+        driven.record("rest", number)
 
 
-def test_a_promoted_trial_is_handed_out_before_any_new_one(tmp_path: Path) -> None:
-    driven = Driven(tmp_path / "optuna.db")
+def test_a_promoted_trial_is_handed_out_before_any_new_one() -> None:
+    driven = Driven()
     rested(driven, [0.5, 0.3, 0.4])
     again = driven.searcher.suggest("promoted")
     assert again["number"] == 0
     assert again["recipe"] == driven.suggestions[0].recipe.as_dict()
     driven.asha.begin(0)
     assert driven.searcher.suggest("new")["number"] == 3
-    assert driven.study.trials[0].state == TrialState.RUNNING
+    assert driven.told.study.trials[0].state == TrialState.RUNNING
 
 
-def test_tpe_learns_from_trials_that_rest_at_a_rung(tmp_path: Path) -> None:
-    driven = Driven(tmp_path / "optuna.db")
+def test_tpe_learns_from_trials_that_rest_at_a_rung() -> None:
+    driven = Driven()
     for number in range(11):
         driven.run(number, [0.3 + 0.01 * number], "stopped")
     config = driven.searcher.suggest("resting")
     driven.asha.begin(11)
+    assert driven.told.study.trials[11].state == TrialState.RUNNING
     assert not driven.asha.goes_on(11, 1, 0.1)
-    driven.searcher.on_trial_complete("resting", result(1, 0.1))
-    seen = _as_seen(driven.study, QUESTION, driven.asha.resting())
-    assert [trial.state for trial in seen.trials] == [TrialState.PRUNED] * 12
-    assert seen.trials[11].intermediate_values == {1: 0.1}
-    assert driven.study.trials[11].state == TrialState.RUNNING
-    assert config["recipe"]["lr"] == seen.trials[11].params["lr"]
+    driven.record("epoch", 11, training_iteration=1, val_accuracy=0.1)
+    driven.searcher.on_trial_complete("resting")
+    driven.record("rest", 11)
+    seen = driven.told.study.trials
+    assert [trial.state for trial in seen] == [TrialState.PRUNED] * 12
+    assert seen[11].intermediate_values == {1: 0.1}
+    assert config["recipe"]["lr"] == seen[11].params["lr"]
+    driven.asha.begin(11)
+    assert driven.told.study.trials[11].state == TrialState.RUNNING
 
 
-def test_a_study_rebuilt_from_its_record_suggests_what_the_uninterrupted_one_does(tmp_path: Path) -> None:
-    driven = Driven(tmp_path / "optuna.db")
+def test_a_study_rebuilt_from_its_record_suggests_what_the_uninterrupted_one_does() -> None:
+    driven = Driven()
     for number in range(13):  # past the ten random trials that TPE begins with
         accuracy = 0.3 + 0.02 * ((7 * number) % 11)
         status = ("completed", "stopped", "stopped", "diverged")[number % 4]
         epochs = {"completed": 9, "stopped": 3, "diverged": 0}[status]
         driven.run(number, [accuracy + 0.01 * epoch for epoch in range(epochs)], status)
-    again, unfinished = rebuild(tmp_path / "again.db", QUESTION, driven.events)
-    assert unfinished == []
-    assert ask(again, QUESTION).recipe == ask(driven.study, QUESTION).recipe
-    known = [(trial.state, trial.params, trial.intermediate_values) for trial in driven.study.trials[:-1]]
-    assert [(trial.state, trial.params, trial.intermediate_values) for trial in again.trials[:-1]] == known
+    again = Told(QUESTION, optuna.storages.InMemoryStorage(), driven.events)
+    assert again.unfinished == {}
+    assert again.ask().recipe == driven.told.ask().recipe
+    known = [(trial.state, trial.params, trial.intermediate_values) for trial in driven.told.study.trials]
+    assert [(trial.state, trial.params, trial.intermediate_values) for trial in again.study.trials] == known
 
 
-def test_trials_cut_off_with_their_driver_are_handed_out_again_under_their_numbers(tmp_path: Path) -> None:
-    driven = Driven(tmp_path / "optuna.db")
+def test_trials_cut_off_with_their_driver_are_handed_out_again_under_their_numbers() -> None:
+    driven = Driven()
     driven.run(0, [0.4], "stopped")
     cut_off = driven.searcher.suggest("ray_1")
-    study, unfinished = rebuild(tmp_path / "again.db", QUESTION, driven.events)
     asha = ASHA(9, 1, 3, samples=20)
     asha.replay(driven.events)
-    searcher = OptunaSearcher(study, QUESTION, asha, lambda number: True, unfinished, lambda suggestion: None)
+    told = Told(QUESTION, Seen(asha.resting, before=0), driven.events)
+    searcher = OptunaSearcher(told, asha, lambda number: True, lambda suggestion: None)
     assert searcher.suggest("new_1") == cut_off
     assert searcher.suggest("new_2")["number"] == 2
 
 
-def test_a_baseline_value_that_a_range_leaves_out_is_trained_but_not_told(tmp_path: Path) -> None:
+def test_the_database_has_what_the_study_was_told_and_the_past_before_it(tmp_path: Path) -> None:
+    driven = Driven()
+    with Database(tmp_path / "optuna.db", QUESTION, driven.events) as database:
+        for number, status in enumerate(("stopped", "completed", "diverged")):
+            before = len(driven.events)
+            driven.run(number, [0.3, 0.4 + 0.1 * number], status)
+            for event in driven.events[before:]:
+                database(event)
+        driven.searcher.suggest("ray_3")
+        database(driven.events[-1])
+    with Database(tmp_path / "again.db", QUESTION, driven.events):
+        pass
+    expected = [(each.state, each.params, each.intermediate_values, each.value) for each in driven.told.study.trials]
+    assert [state for state, *_ in expected] == [
+        TrialState.PRUNED,
+        TrialState.COMPLETE,
+        TrialState.FAIL,
+        TrialState.RUNNING,
+    ]
+    for name in ("optuna.db", "again.db"):
+        stored = trials(tmp_path / name)
+        assert [(each.state, each.params, each.intermediate_values, each.value) for each in stored] == expected
+
+
+def test_a_database_that_cannot_be_written_says_so_at_its_end(tmp_path: Path) -> None:
+    driven = Driven()
+    driven.searcher.suggest("ray_0")
+    database = Database(tmp_path / "none" / "optuna.db", QUESTION, driven.events)
+    with pytest.raises(OSError, match=r"optuna\.db cannot be written: .*unable to open"), database:
+        database(driven.events[0])
+
+
+@pytest.mark.parametrize(
+    ("events", "words"),
+    [
+        ([{"event": "trial", "number": 1, "config": {}}], "trial 1 is not the one that was to come"),
+        ([{"event": "rest", "number": 0}], "trial 0 goes on after its end, or never began"),
+    ],
+)  # fmt: skip
+def test_a_record_that_no_study_writes_is_damaged(events: list[dict[str, Any]], words: str) -> None:
+    with pytest.raises(RecordError, match=words):
+        Told(QUESTION, optuna.storages.InMemoryStorage(), events)
+
+
+def test_a_baseline_value_that_a_range_leaves_out_is_trained_but_not_told() -> None:
     def high(trial: Any) -> dict[str, Any]:
         return {
             "lr": trial.suggest_float("lr", 0.1, 1.0),
             "flip": trial.suggest_categorical("flip", ["none", "random"]),
         }
 
-    study, _ = rebuild(tmp_path / "optuna.db", Question(high, "high", BASELINE, 9, 0), [])
-    suggestion = ask(study, Question(high, "high", BASELINE, 9, 0))
-    assert suggestion.recipe.lr == BASELINE.lr
-    assert study.trials[0].params == {"flip": "none"}
+    told = Told(Question(high, "high", BASELINE, 9, 0), optuna.storages.InMemoryStorage())
+    assert told.ask().recipe.lr == BASELINE.lr
+    assert told.study.trials[0].params == {"flip": "none"}
 
 
 @pytest.mark.parametrize(

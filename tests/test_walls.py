@@ -9,8 +9,8 @@ REPOSITORY = Path(__file__).parent.parent
 RAY = {"asha", "cluster", "searcher", "trainable", "tuning"}
 BELOW = [
     "record", "recipe", "data", "augment", "resources", "flags", "models", "training", "store", "cluster", "asha",
-    "searcher", "trainable", "tuning", "screen", "jobs", "search", "final", "opening", "evidence", "baseline", "replay",
-    "run",
+    "question", "told", "searcher", "trainable", "tuning", "screen", "jobs", "search", "final", "opening", "evidence",
+    "baseline", "replay", "run",
 ]  # fmt: skip
 
 
