@@ -61,19 +61,30 @@ def test_three_epochs_saved_and_three_restored_give_the_bits_of_six(train: Split
     assert measured(resumed) == measured(epochs)
 
 
-def test_a_state_taken_in_mid_epoch_goes_on_to_the_same_bits(train: Split, validation: Split) -> None:
-    states = []
+@pytest.mark.parametrize("batch_size", [16, 4])  # with oneDNN, and without
+def test_a_state_taken_in_mid_epoch_goes_on_to_the_same_bits(train: Split, validation: Split, batch_size: int) -> None:
+    recipe, states = SMALL.with_fields({"batch_size": batch_size}), []
 
     def save(training: Training) -> None:
         if (training.epoch, training.step) == (2, 4):
             states.append(through_a_file(training.state_dict()))
 
-    whole = Training(SMALL, train, validation, after_step=save)
+    whole = Training(recipe, train, validation, after_step=save)
     epochs = list(whole)
-    resumed = Training(SMALL, train, validation)
+    resumed = Training(recipe, train, validation)
     resumed.load_state_dict(states[0])
     assert measured(list(resumed)) == measured(epochs[1:])
     assert torch.equal(weights(resumed), weights(whole))
+
+
+def test_a_step_on_few_images_in_torchs_own_convolutions_is_the_step_that_it_is_in_onednns(train: Split) -> None:
+    own, other = (Training(SMALL.with_fields({"batch_size": 4, "dropout": 0.0}), train) for _ in range(2))
+    assert own._tiny
+    other._tiny, other._layout = False, torch.channels_last
+    other.model.to(memory_format=torch.channels_last)
+    assert next(iter(own)).train_loss == pytest.approx(next(iter(other)).train_loss, rel=1e-4)
+    assert weights(own) == pytest.approx(weights(other), abs=1e-3)
+    assert torch.backends.mkldnn.enabled
 
 
 def test_trainings_side_by_side_in_one_process_do_not_disturb_each_other(train: Split) -> None:
