@@ -110,6 +110,12 @@ def test_a_better_trial_that_comes_later_does_not_take_back_what_an_earlier_one_
     assert asha.resting() == {0: 3, 1: 1, 2: 1, 3: 3}
 
 
+def test_where_no_other_trial_can_come_the_share_that_goes_on_is_rounded_up() -> None:
+    had = whole_search(ASHA(9, 1, 3, samples=7), [0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1], 9)
+    # At rung 1 a third of seven is two, and then three; at rung 3 a third of three is one.
+    assert had == {0: 9, 1: 3, 2: 3, 3: 1, 4: 1, 5: 1, 6: 1}
+
+
 @pytest.mark.parametrize("samples", [1, 2, 3, 4, 7, 20])
 @pytest.mark.parametrize("factor", [2, 3, 4])
 def test_a_search_ends_with_a_whole_trial_however_few_there_are(samples: int, factor: int) -> None:
