@@ -30,8 +30,8 @@ def rungs(max_epochs: int, grace_period: int, reduction_factor: int) -> list[int
 class ASHA(OfThisProcess, FIFOScheduler):
     """Stops a trial at a rung unless it is among the best 1/reduction_factor of those that have reached it.
 
-    At a rung that no other trial can reach any more, as all have begun, the share is rounded up: so a search ends with a
-    whole trial, and on the recorded curves with half the regret for 2% more epochs (benchmarks.schedulers).
+    At a rung that no other trial can reach any more, as all have begun, the share is rounded up: a search ends with a
+    whole trial, and on recorded curves with half the regret for 2% more epochs (benchmarks.schedulers).
 
     Args:
         samples: how many trials begin at most.
