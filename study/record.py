@@ -45,6 +45,7 @@ class Record:
         self.events = [self._event(number, line) for number, line in enumerate(content.split(b"\n")[:-1], 1)]
         self._file = path.open("ab")
         self._file.truncate(content.rfind(b"\n") + 1)
+        _keep_names(path.parent)
 
     def _event(self, number: int, line: bytes) -> Event:
         try:
@@ -97,8 +98,19 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        _keep_names(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _keep_names(folder: Path) -> None:
+    """Has the names in `folder` on disk: without, a power cut may take a whole file back that was synced itself."""
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -4,6 +4,7 @@ import errno
 import itertools
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ import results
 from benchmarks.chaos import one_thread
 from results import report
 from study import run, trainable
-from study.record import Record
+from study.record import Record, write_json
 from study.store import Store
 
 
@@ -159,6 +160,21 @@ def test_a_full_disk_under_the_record_leaves_what_was_written_before(
         record.append({"event": "end", "number": 0})
     with Record(tmp_path / "epochs.jsonl") as again:
         assert [event["event"] for event in again.events] == ["trial", "end"]
+
+
+def test_what_is_written_whole_is_on_disk_with_its_name_before_anyone_acts_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = list[str]()
+
+    def sync(descriptor: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        synced.append("its folder" if is_folder else "the file")
+        assert not is_folder or (tmp_path / "best.json").exists()
+
+    monkeypatch.setattr(os, "fsync", sync)
+    write_json(tmp_path / "best.json", {})
+    assert synced == ["the file", "its folder"]
 
 
 def test_a_clock_that_jumps_back_changes_no_order(
