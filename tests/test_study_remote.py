@@ -74,14 +74,14 @@ def test_a_study_over_ray_client_says_and_leaves_here_what_one_at_home_does(
 ) -> None:
     (tmp_path / "mine.py").write_text(SPACE)
     (tmp_path / "mine.json").write_text(json.dumps({"batch_size": 64}))
-    files = ["--space", f"{tmp_path / 'mine.py'}:space", "--recipe", str(tmp_path / "mine.json"), "--samples", "3"]
+    files = ["--space", f"{tmp_path / 'mine.py'}:space", "--recipe", str(tmp_path / "mine.json"), "--samples", "2"]
     at_home = started(command(synthetic_dir, tmp_path / "home", *files))
-    said_at_home, _ = at_home.communicate()
-    assert at_home.returncode == 0
     over = ["--address", address, "--storage-path", str(tmp_path / "shared")]
     far = started(command(synthetic_dir, tmp_path / "runs", *files, *over))
     said, complaints = far.communicate()
     assert far.returncode == 0, complaints
+    said_at_home, complaints = at_home.communicate()
+    assert at_home.returncode == 0, complaints
 
     home, here = results.load_run(tmp_path / "home" / "one"), results.load_run(tmp_path / "runs" / "one")
     pd.testing.assert_frame_equal(without_times(here.trials), without_times(home.trials))
