@@ -63,8 +63,13 @@ def flags() -> Parser:
     return parser
 
 
-def main(command: Sequence[str] | None = None) -> int:
-    """Trains and reports; the exit code is 0 whatever the accuracy."""
+def main(command: Sequence[str] | None = None, as_asked: Sequence[str] | None = None) -> int:
+    """Trains and reports; the exit code is 0 whatever the accuracy.
+
+    Args:
+        command: the flags.
+        as_asked: what study.json says that they were, where a driver in a cluster has others of some.
+    """
     command = sys.argv[1:] if command is None else list(command)
     arguments = Arguments(**vars(flags().parse_args(command)))
     from study import cluster, remote
@@ -80,7 +85,7 @@ def main(command: Sequence[str] | None = None) -> int:
                 load_recipe(arguments.recipe)
             asked = as_json(asdict(arguments))
             return remote.carry_out("study.baseline", Machine.of(arguments), asked, command, _name(arguments))
-        return _reproduce(arguments, list(command), Console(stderr=arguments.json))
+        return _reproduce(arguments, list(command if as_asked is None else as_asked), Console(stderr=arguments.json))
 
 
 def _reproduce(arguments: Arguments, command: list[str], console: Console) -> int:

@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import warnings
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def check_answers(address: str) -> None:
             raise ClusterError(f"--address auto is RAY_ADDRESS, {address}; give --address {address}")
     if address in (LOCAL, "auto"):
         return
-    if is_client(address) and find_spec("grpc") is None:
+    if is_client(address) and not _is_installed("grpc"):
         raise ClusterError(f'--address {address} needs what is not installed here: pip install "ray[client]"')
     host, _, port = address.removeprefix(CLIENT).rpartition(":")
     try:
@@ -165,6 +166,14 @@ def _that_do_not_see(store: Store, name: str, token: str) -> list[str]:
         if not sees:
             blind.append(f"node {node['NodeManagerAddress']} ({node['NodeID'][:8]})")
     return blind
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        import_module(package)
+    except ImportError:
+        return False
+    return True
 
 
 def _connect(host: str, port: int) -> None:

@@ -4,9 +4,10 @@ Ray Tune runs where its driver is, and a driver's callbacks write the record, so
 one machine. The same program is therefore started on the cluster's head by an actor that belongs to this process: lines
 are relayed as they come, signals are handed on, and in the end the run is fetched from its store.
 
-    python -m study.remote study.run FLAGS    # what the actor starts there
+    python -m study.remote study.run '["--address", "auto"]' FLAGS    # what the actor starts there
 """
 
+import json
 import os
 import queue
 import re
@@ -303,7 +304,7 @@ class _Driver:
         packages = [str(place.parent) for place in cluster.code()]
         own = {name: value for name, value in os.environ.items() if name not in OWN_TO_WORKERS}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "study.remote", program, *command, *flags],
+            [sys.executable, "-m", "study.remote", program, json.dumps(flags), *command],
             cwd=self._folder,
             env={
                 **own,
@@ -364,12 +365,13 @@ class _Driver:
 
 
 def main(command: Sequence[str]) -> int:
-    """Runs a program of this package as the actor's child."""
+    """Runs a program of this package as the actor's child: its name, what is otherwise here, and the user's flags."""
     # A Ray worker blocks SIGINT, and its child inherits that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    return int(import_module(command[0]).main(command[1:]))
+    program, otherwise, *asked = command
+    return int(import_module(program).main([*asked, *json.loads(otherwise)], asked))
 
 
 def _end_with_parent() -> None:

@@ -125,8 +125,13 @@ def flags() -> Parser:
     return parser
 
 
-def main(command: Sequence[str] | None = None) -> int:
-    """Runs a study; the exit code is 0 (done), 1 (it failed), 2 (wrong input), or 128 + the signal that stopped it."""
+def main(command: Sequence[str] | None = None, as_asked: Sequence[str] | None = None) -> int:
+    """Runs a study; the exit code is 0 (done), 1 (it failed), 2 (wrong input), or 128 + the signal that stopped it.
+
+    Args:
+        command: the flags.
+        as_asked: what study.json says that they were, where a driver in a cluster has others of some.
+    """
     command = sys.argv[1:] if command is None else list(command)
     arguments = Arguments(**vars(flags().parse_args(command)))
     from study import cluster
@@ -137,7 +142,7 @@ def main(command: Sequence[str] | None = None) -> int:
             arguments = _as_begun(arguments.resume, command)
         if cluster.is_client(arguments.address):
             return _far_away(arguments, command)
-        return _study(arguments, list(command), Console(stderr=arguments.json))
+        return _study(arguments, list(command if as_asked is None else as_asked), Console(stderr=arguments.json))
 
 
 def _as_begun(resume: Path | str, command: Sequence[str]) -> Arguments:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 import psutil
@@ -54,11 +55,10 @@ def command(data: Path, runs: Path, *more: str) -> list[str]:
     return [*common, *short, "--max-concurrent", "1", *more]
 
 
-def started(asked: list[str], program: str = "study.run") -> "subprocess.Popen[str]":
-    """As a user starts it. The folder of a cluster on this machine is no parent of what is named relative to here."""
+def started(asked: list[str], **environment: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", program, *asked],
-        env=one_thread(),
+        [sys.executable, "-m", "study.run", *asked],
+        env={**one_thread(), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -94,6 +94,7 @@ def test_a_study_over_ray_client_says_and_leaves_here_what_one_at_home_does(
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["one"]
     assert here.study["arguments"]["address"] == address
     assert here.study["arguments"]["space"] == f"{tmp_path / 'mine.py'}:space"
+    assert here.study["command"][-len(files + over) :] == files + over
     assert drivers() == []
 
 
@@ -124,9 +125,39 @@ def test_one_stopped_over_ray_client_is_readable_here_and_goes_on_there(
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["one"]
 
 
+def test_where_this_end_is_killed_the_driver_in_the_cluster_ends_and_its_copy_can_be_resumed(
+    address: str, synthetic_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(SPACE)
+    asked = ["--space", f"{tmp_path / 'mine.py'}:space", "--samples", "200", "--storage-path", str(tmp_path / "shared")]
+    killed = started(
+        command(synthetic_dir, tmp_path / "runs", *asked, "--address", address), RAY_CLIENT_RECONNECT_GRACE_PERIOD="1"
+    )
+    copy = tmp_path / "shared" / "one"
+    wait_until(lambda: len(events(copy / "epochs.jsonl")) > 6, killed)  # so that two trials have begun
+    assert len(drivers()) == 1
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    psutil.wait_procs(drivers(), timeout=60)
+    assert drivers() == []
+    assert list((tmp_path / "runs").iterdir()) == []
+
+    # What only the driver there can refuse is said here in its words; the copy comes here all the same.
+    begun = len(results.load_run(copy).trials)
+    again = ["--resume", str(copy), "--address", address, "--runs-dir", str(tmp_path / "runs"), "--samples"]
+    refused = started([*again, "1"])
+    _, said = refused.communicate()
+    assert refused.returncode == 2
+    assert said == f"study.run: --samples is 1; allowed: at least the {begun} trials begun\n"
+    here = results.load_run(tmp_path / "runs" / "one")
+    assert len(here.trials) == begun
+    assert Path(here.study["arguments"]["space"].removesuffix(":space")).read_text() == SPACE
+    assert json.loads((tmp_path / "runs" / "one" / "study.json").read_text())["arguments"]["address"] == address
+
+
 @pytest.mark.parametrize("program", [run, baseline])
 def test_without_a_store_that_brings_the_run_back_it_is_refused(
-    program: "type[run]", address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    program: ModuleType, address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as exit_:
         program.main(["--address", address, "--runs-dir", str(tmp_path)])
@@ -135,3 +166,28 @@ def test_without_a_store_that_brings_the_run_back_it_is_refused(
     assert said.count("\n") == 1
     assert "--storage-path" in said
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("program", [run, baseline])
+def test_an_address_without_ray_client_is_refused_at_once(
+    program: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        program.main(["--address", "ray://127.0.0.1:1", "--runs-dir", str(tmp_path), "--storage-path", str(tmp_path)])
+    said = capsys.readouterr().err
+    assert exit_.value.code == 2
+    assert said.count("\n") == 1
+    assert "ray://127.0.0.1:1: no Ray answers there (Connection refused)" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_ray_client_is_not_installed_the_way_to_install_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    with pytest.raises(SystemExit) as exit_:
+        run.main(["--address", "ray://127.0.0.1:1", "--runs-dir", str(tmp_path), "--storage-path", str(tmp_path)])
+    said = capsys.readouterr().err
+    assert exit_.value.code == 2
+    assert said.count("\n") == 1
+    assert 'pip install "ray[client]"' in said
