@@ -100,7 +100,8 @@ def start_ray(address: str = LOCAL) -> list[dict[str, Any]]:
             actor = ray.remote(_Actor).options(num_cpus=0).remote()
             ray.get(actor.answer.remote(), timeout=SECONDS_TO_SEE)  # type: ignore[attr-defined]
         except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-            why = str(error).strip().splitlines()[0].rstrip(".")
+            words = str(error).strip().splitlines()
+            why = (words[-1] if words[0].endswith(":") else words[0]).strip().rstrip(".")  # a traceback ends with it
             raise ClusterError(f"--address {address}: {why}; {WAY_IN}") from None
     return [node["Resources"] for node in _nodes()]
 

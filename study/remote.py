@@ -366,12 +366,16 @@ class _Driver:
 
 def main(command: Sequence[str]) -> int:
     """Runs a program of this package as the actor's child: its name, what is otherwise here, and the user's flags."""
-    # A Ray worker blocks SIGINT, and its child inherits that.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     program, otherwise, *asked = command
-    return int(import_module(program).main([*asked, *json.loads(otherwise)], asked))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        # A Ray worker blocks SIGINT, and its child inherits that; one that has come so far comes here.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+        return int(import_module(program).main([*asked, *json.loads(otherwise)], asked))
+    except KeyboardInterrupt:
+        print(f"{program}: stopped by SIGINT", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 def _end_with_parent() -> None:
