@@ -74,6 +74,7 @@ def carry_out(program: str, machine: Machine, asked: Mapping[str, Any], command:
     with _place(program, Store(machine.storage_path), asked, name) as (run_dir, store):
         files, there = _shipped(asked, run_dir if asked["resume"] is None else Path(asked["resume"]))
         there |= {"storage_path": machine.storage_path, "name": run_dir.name, "data_dir": str(machine.data_dir)}
+        lost = kept = None
         cluster.start_ray(machine.address)
         try:
             cluster.check_shared(Store(machine.storage_path))
@@ -83,15 +84,19 @@ def carry_out(program: str, machine: Machine, asked: Mapping[str, Any], command:
                     code = _relay(driver, signals, _translation(asked, there, run_dir))
                     kept = ray.get(driver.clear.remote(store))
                 except UNREACHABLE as error:
-                    why = "the driver in the cluster is out of reach, and ends"
-                    print(f"{program}: {why}: {_words(error)}", file=sys.stderr)
-                    code, kept = 1, None
+                    lost, code = _words(error), 1
         finally:
             ray.shutdown()
         if kept is not None:
             why = "what comes here is as far behind as the copy in the store"
             print(f"{program}: {why}; the run itself is on the cluster's head, in {kept}", file=sys.stderr)
-        return _bring(program, store, run_dir, asked) or code
+        missing = _bring(program, store, run_dir, asked)
+        if lost is not None:
+            again = (
+                f"; go on with: python -m {program} --resume {shlex.quote(str(run_dir))}" if run_dir.exists() else ""
+            )
+            print(f"{program}: the driver in the cluster is out of reach, and ends: {lost}{again}", file=sys.stderr)
+        return missing or code
 
 
 @contextmanager
