@@ -99,8 +99,8 @@ def start_ray(address: str = LOCAL) -> list[dict[str, Any]]:
                 try:
                     ray.init(address=address, runtime_env=shipped, **quiet)
                 except ConnectionAbortedError:
-                    # Ray Client's server starts a process for each client, and that one did not come up: seen once in
-                    # some thirty times, with an error of gRPC's own in its log.
+                    # Ray Client's server starts a process for each client, and that one did not come up: seen once,
+                    # with an error of gRPC's own in its log.
                     ray.init(address=address, runtime_env=shipped, **quiet)
             actor = ray.remote(_Actor).options(num_cpus=0).remote()
             ray.get(actor.answer.remote(), timeout=SECONDS_TO_SEE)  # type: ignore[attr-defined]
