@@ -63,17 +63,29 @@ def flags() -> Parser:
     return parser
 
 
-def main(command: Sequence[str] | None = None) -> int:
-    """Trains and reports; the exit code is 0 whatever the accuracy."""
+def main(command: Sequence[str] | None = None, as_asked: Sequence[str] | None = None) -> int:
+    """Trains and reports; the exit code is 0 whatever the accuracy.
+
+    Args:
+        command: the flags.
+        as_asked: what study.json says that they were, where a driver in a cluster has others of some.
+    """
     command = sys.argv[1:] if command is None else list(command)
     arguments = Arguments(**vars(flags().parse_args(command)))
-    from study.opening import as_begun, refusing
+    from study import cluster, remote
+    from study.opening import Machine, as_begun, as_json, refusing
+    from study.recipe import load_recipe
 
     with refusing("study.baseline"):
         if arguments.resume is not None:
             values = as_begun(arguments.resume, "baseline", flags(), command, MEANING, OF_A_SITTING)
             arguments = Arguments(**values)
-        return _reproduce(arguments, list(command), Console(stderr=arguments.json))
+        if cluster.is_client(arguments.address):
+            if arguments.resume is None:
+                load_recipe(arguments.recipe)
+            asked = as_json(asdict(arguments))
+            return remote.carry_out("study.baseline", Machine.of(arguments), asked, command, _name(arguments))
+        return _reproduce(arguments, list(command if as_asked is None else as_asked), Console(stderr=arguments.json))
 
 
 def _reproduce(arguments: Arguments, command: list[str], console: Console) -> int:
@@ -124,16 +136,7 @@ def _open(arguments: Arguments, command: list[str], recipe: "Recipe", epochs: in
     import results
     from study.opening import Machine, UsageError, as_json, open_run, reopen
 
-    name = arguments.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{Path(arguments.recipe).stem}"
-    machine = Machine(
-        arguments.data_dir,
-        arguments.dataset,
-        arguments.gpus_per_trial,
-        arguments.cpus_per_trial,
-        arguments.max_concurrent,
-        arguments.address,
-        arguments.storage_path,
-    )
+    machine = Machine.of(arguments)
     asked = {"command": command, "arguments": {**as_json(asdict(arguments)), "resume": None}}
 
     def say(line: str) -> None:
@@ -148,7 +151,7 @@ def _open(arguments: Arguments, command: list[str], recipe: "Recipe", epochs: in
             raise UsageError(f"--seeds is {arguments.seeds}; allowed: at least the {begun} begun")
         return reopen(run_dir, machine, say, asked)
     return open_run(
-        arguments.runs_dir / name,
+        arguments.runs_dir / _name(arguments),
         machine,
         say,
         {
@@ -167,6 +170,11 @@ def _open(arguments: Arguments, command: list[str], recipe: "Recipe", epochs: in
             "warm_start": None,
         },
     )
+
+
+def _name(arguments: Arguments) -> str:
+    """Of a new run."""
+    return arguments.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{Path(arguments.recipe).stem}"
 
 
 def against_publication(run: "Run") -> list[dict[str, Any]]:

@@ -3,6 +3,9 @@
 import logging
 import os
 import socket
+import warnings
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,6 +17,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from study.store import Store
 
 LOCAL = "local"
+CLIENT = "ray://"
+FORMS = "auto, HOST:PORT, ray://HOST:PORT"
 SECONDS_TO_ANSWER = 5.0
 SECONDS_TO_SEE = 120.0  # a node that has no worker process yet starts one
 WAY_IN = "start one with: ray start --head, and give RAY_AUTH_MODE and the token alike on all machines"
@@ -28,23 +33,33 @@ def check_answers(address: str) -> None:
     """Whether anything listens at an `address` of host and port, before anything expensive.
 
     Raises:
-        ClusterError: nothing does, or Ray Tune would not run in this process.
+        ClusterError: nothing does, or this process lacks what it takes to ask.
     """
-    if address.startswith("ray://"):
-        raise ClusterError(
-            f"--address {address} is Ray Client, under which the record would be kept on the cluster's head and not "
-            "here; give --address auto on a machine of the cluster"
-        )
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS", "auto")
+        if is_client(address):
+            raise ClusterError(f"--address auto is RAY_ADDRESS, {address}; give --address {address}")
     if address in (LOCAL, "auto"):
         return
-    host, _, port = address.rpartition(":")
+    if is_client(address) and not _is_installed("grpc"):
+        raise ClusterError(f'--address {address} needs what is not installed here: pip install "ray[client]"')
+    host, _, port = address.removeprefix(CLIENT).rpartition(":")
     try:
         _connect(host.strip("[]"), int(port))
     except (OSError, ValueError, OverflowError) as error:
         why = (isinstance(error, OSError) and error.strerror) or str(error)
-        raise ClusterError(f"--address {address}: no Ray answers there ({why}); allowed: auto, HOST:PORT") from None
+        raise ClusterError(f"--address {address}: no Ray answers there ({why}); allowed: {FORMS}") from None
+
+
+def is_client(address: str) -> bool:
+    """Whether `address` is one of Ray Client's, through which this process is no part of the cluster."""
+    return address.startswith(CLIENT)
+
+
+def code() -> list[Path]:
+    """Where the packages of the study are. In a driver that Ray itself has brought somewhere each is by itself."""
+    specs = [find_spec(package) for package in PACKAGES]
+    return [Path(place) for spec in specs if spec for place in spec.submodule_search_locations or []]
 
 
 def start_ray(address: str = LOCAL) -> list[dict[str, Any]]:
@@ -65,6 +80,9 @@ def start_ray(address: str = LOCAL) -> list[dict[str, Any]]:
     os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")  # the record has each one, in a line
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # they are handled: the record has them, too
+    # Where something listens that is no Ray Client server; three times 5, 10 and 15 s otherwise.
+    os.environ.setdefault("RAY_CLIENT_INITIAL_CONNECTION_TIMEOUT_S", "3")
+    os.environ.setdefault("RAY_CLIENT_MAX_CONNECTION_TIMEOUT_S", "3")
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
@@ -73,15 +91,22 @@ def start_ray(address: str = LOCAL) -> list[dict[str, Any]]:
     elif address == LOCAL:
         ray.init(address=LOCAL, include_dashboard=False, **quiet)
     else:
-        here = Path(__file__).parent.parent
         # Workers run this very code, whatever is installed on their machines.
-        code = {"py_modules": [str(here / package) for package in PACKAGES], "excludes": ["__pycache__"]}
+        shipped = {"py_modules": [str(place) for place in code()], "excludes": ["__pycache__"]}
         try:
-            ray.init(address=address, runtime_env=code, **quiet)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what Ray Client warns of, it raises as well
+                try:
+                    ray.init(address=address, runtime_env=shipped, **quiet)
+                except ConnectionAbortedError:
+                    # Ray Client's server starts a process for each client, and that one did not come up: seen once,
+                    # with an error of gRPC's own in its log.
+                    ray.init(address=address, runtime_env=shipped, **quiet)
             actor = ray.remote(_Actor).options(num_cpus=0).remote()
             ray.get(actor.answer.remote(), timeout=SECONDS_TO_SEE)  # type: ignore[attr-defined]
         except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-            why = str(error).strip().splitlines()[0].rstrip(".")
+            words = str(error).strip().splitlines()
+            why = (words[-1] if words[0].endswith(":") else words[0]).strip().rstrip(".")  # a traceback ends with it
             raise ClusterError(f"--address {address}: {why}; {WAY_IN}") from None
     return [node["Resources"] for node in _nodes()]
 
@@ -130,8 +155,8 @@ def _that_do_not_see(store: Store, name: str, token: str) -> list[str]:
             return False
 
     nodes = _nodes()
-    if len(nodes) == 1:
-        return []
+    if len(nodes) == 1 and not ray.util.client.ray.is_connected():  # type: ignore[no-untyped-call]
+        return []  # it is this machine
     tasks = {}
     for node in nodes:
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -147,6 +172,14 @@ def _that_do_not_see(store: Store, name: str, token: str) -> list[str]:
         if not sees:
             blind.append(f"node {node['NodeManagerAddress']} ({node['NodeID'][:8]})")
     return blind
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        import_module(package)
+    except ImportError:
+        return False
+    return True
 
 
 def _connect(host: str, port: int) -> None:

@@ -86,7 +86,10 @@ def add_machine_and_files(parser: argparse.ArgumentParser) -> None:
     machine.add_argument("--cpus-per-trial", type=number, metavar="X", help="1, or less where trials share GPUs")
     machine.add_argument("--max-concurrent", type=whole(1), metavar="N", help="at once; as many as fit if not given")
     machine.add_argument(
-        "--address", default="local", metavar="auto|HOST:PORT", help="a Ray cluster that runs; local: one of our own"
+        "--address",
+        default="local",
+        metavar="auto|HOST:PORT|ray://HOST:PORT",
+        help="a Ray cluster that runs, with ray:// from outside; local: one of our own",
     )
     files = parser.add_argument_group("files and words")
     files.add_argument("--name", type=run_name, help="of the run; made from the date if not given")

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,11 @@ class Machine:
     max_concurrent: int | None
     address: str
     storage_path: str | None
+
+    @classmethod
+    def of(cls, arguments: Any) -> "Machine":
+        """As a command line's arguments have it, under the same names."""
+        return cls(**{field.name: getattr(arguments, field.name) for field in fields(cls)})
 
     def folder(self, run_dir: Path) -> Folder:
         """The run's directory, and its place below --storage-path."""
@@ -95,16 +100,16 @@ def open_run(run_dir: Path, machine: Machine, say: Callable[[str], None], asked:
     Raises:
         UsageError, ResourceError, DataError, ClusterError, StoreError: with no trace left of the run.
     """
-    _check(machine)
+    check(machine)
     _make(run_dir)
-    lock, folder = _lock(run_dir), machine.folder(run_dir)
+    held, folder = lock(run_dir), machine.folder(run_dir)
     try:
         ready = _make_ready(machine, folder, say)
         if folder.store.read("study.json") is not None:
             raise UsageError(f"--storage-path holds a run {run_dir.name} already; give another --name, or --resume it")
     except BaseException:
-        lock.release()
-        Path(lock.lock_file).unlink(missing_ok=True)
+        held.release()
+        Path(held.lock_file).unlink(missing_ok=True)
         run_dir.rmdir()
         raise
     content = {
@@ -125,7 +130,7 @@ def open_run(run_dir: Path, machine: Machine, say: Callable[[str], None], asked:
         "test_openings": [],
     }
     study = StudyFile(run_dir / "study.json", content, folder.copy)
-    return Opened(folder, study, ready.training, ready.slots, machine, lock)
+    return Opened(folder, study, ready.training, ready.slots, machine, held)
 
 
 def reopen(run_dir: Path, machine: Machine, say: Callable[[str], None], asked: Mapping[str, Any]) -> Opened:
@@ -138,10 +143,10 @@ def reopen(run_dir: Path, machine: Machine, say: Callable[[str], None], asked: M
         UsageError: another process works on the run, or the images are not those that it began with.
         RecordError, ResourceError, DataError, ClusterError: the run stays as it was.
     """
-    _check(machine)
+    check(machine)
     folder = machine.folder(run_dir)
     study = StudyFile(run_dir / "study.json", on_change=folder.copy)
-    lock = _lock(run_dir)
+    held = lock(run_dir)
     ready = _make_ready(machine, folder, say)
     if ready.data != study.content["data"]:
         raise UsageError(f"{machine.data_dir} holds other images, or another split, than {run_dir} was begun with")
@@ -157,7 +162,7 @@ def reopen(run_dir: Path, machine: Machine, say: Callable[[str], None], asked: M
     )
     for part, seconds in ready.seconds.items():
         study.add_seconds(part, seconds)
-    return Opened(folder, study, ready.training, ready.slots, machine, lock)
+    return Opened(folder, study, ready.training, ready.slots, machine, held)
 
 
 def as_begun(
@@ -182,16 +187,21 @@ def as_begun(
         StoreError: the store does not answer.
     """
     moved: dict[str, Any] = {}
+    asked = parser.parse_args(command)
     if isinstance(resume, str):
-        runs_dir = parser.parse_args(command).runs_dir
         parent, name = Store(resume).above()
-        run_dir = _fetch(Store(resume), runs_dir / name)
-        moved = {"storage_path": parent.location, "runs_dir": runs_dir, "resume": run_dir}
+        run_dir = asked.runs_dir / name
+        # Over Ray Client the copy in the store goes on, and takes the place of what is here afterwards.
+        if not (cluster.is_client(asked.address) and run_dir.exists()):
+            _fetch(Store(resume), run_dir)
+        moved = {"storage_path": parent.location, "runs_dir": asked.runs_dir, "resume": run_dir}
     else:
         run_dir = resume
     content = StudyFile(run_dir / "study.json").content
     if content.get("kind") != kind or "/" in content["name"]:
         raise UsageError(f"{run_dir} is no run of {parser.prog}")
+    if cluster.is_client(asked.address) and content["arguments"]["storage_path"] == str(run_dir.resolve().parent):
+        moved = {"runs_dir": asked.runs_dir}  # the copy itself, whose run comes to another place here
     defaults = vars(parser.parse_args([]))
     parser.set_defaults(**dict.fromkeys(defaults))
     given = {name: value for name, value in vars(parser.parse_args(command)).items() if value is not None}
@@ -205,7 +215,7 @@ def as_begun(
     return {**values, **{name: Path(values[name]) for name in ("runs_dir", "data_dir")}}
 
 
-def _fetch(store: Store, run_dir: Path) -> Path:
+def _fetch(store: Store, run_dir: Path) -> None:
     if run_dir.exists():
         raise UsageError(f"{run_dir} is here, and newer than its copy; give --resume {run_dir}, or another --runs-dir")
     try:
@@ -213,7 +223,6 @@ def _fetch(store: Store, run_dir: Path) -> Path:
         fetch(store, run_dir)
     except FileNotFoundError as error:
         raise UsageError(f"--resume: {error}") from None
-    return run_dir
 
 
 @dataclass(frozen=True)
@@ -227,7 +236,13 @@ class _Ready:
     seconds: dict[str, float]
 
 
-def _check(machine: Machine) -> None:
+def check(machine: Machine) -> None:
+    """What can be asked of it at once.
+
+    Raises:
+        ClusterError: nothing answers at its address.
+        ResourceError: no training can have such a share.
+    """
     cluster.check_answers(machine.address)
     for flag, amount in (("gpus", machine.gpus_per_trial), ("cpus", machine.cpus_per_trial)):
         if amount is not None:
@@ -260,16 +275,20 @@ def _make_ready(machine: Machine, folder: Folder, say: Callable[[str], None]) ->
     )
 
 
-def _lock(run_dir: Path) -> FileLock:
-    """Held until the process ends, however it ends: the system lets go of it."""
-    lock = FileLock(run_dir / ".lock", blocking=False)
+def lock(run_dir: Path) -> FileLock:
+    """Held until the process ends, however it ends: the system lets go of it.
+
+    Raises:
+        UsageError: another process has it, or it cannot be made.
+    """
+    held = FileLock(run_dir / ".lock", blocking=False)
     try:
-        lock.acquire()
+        held.acquire()
     except Timeout:
         raise UsageError(f"another process works on {run_dir}; wait for its end, or stop it") from None
     except OSError as error:
         raise UsageError(f"nothing can be written to {run_dir}: {error.strerror}") from None
-    return lock
+    return held
 
 
 def _make(run_dir: Path) -> None:

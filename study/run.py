@@ -125,16 +125,24 @@ def flags() -> Parser:
     return parser
 
 
-def main(command: Sequence[str] | None = None) -> int:
-    """Runs a study; the exit code is 0 (done), 1 (it failed), 2 (wrong input), or 128 + the signal that stopped it."""
+def main(command: Sequence[str] | None = None, as_asked: Sequence[str] | None = None) -> int:
+    """Runs a study; the exit code is 0 (done), 1 (it failed), 2 (wrong input), or 128 + the signal that stopped it.
+
+    Args:
+        command: the flags.
+        as_asked: what study.json says that they were, where a driver in a cluster has others of some.
+    """
     command = sys.argv[1:] if command is None else list(command)
     arguments = Arguments(**vars(flags().parse_args(command)))
+    from study import cluster
     from study.opening import refusing
 
     with refusing("study.run"):
         if arguments.resume is not None:
             arguments = _as_begun(arguments.resume, command)
-        return _study(arguments, list(command), Console(stderr=arguments.json))
+        if cluster.is_client(arguments.address):
+            return _far_away(arguments, command)
+        return _study(arguments, list(command if as_asked is None else as_asked), Console(stderr=arguments.json))
 
 
 def _as_begun(resume: Path | str, command: Sequence[str]) -> Arguments:
@@ -150,9 +158,22 @@ def _as_begun(resume: Path | str, command: Sequence[str]) -> Arguments:
     return Arguments(**{**values, "warm_start": warm_start, "fix": [(name, value) for name, value in values["fix"]]})
 
 
-def _study(arguments: Arguments, command: list[str], console: Console) -> int:
-    import optuna
+def _far_away(arguments: Arguments, command: Sequence[str]) -> int:
+    """The study with its driver in the cluster.
 
+    Raises:
+        UsageError, ClusterError, StoreError, RecipeError, SpaceError, RunError: nothing was begun there.
+    """
+    from study import remote
+    from study.opening import Machine, as_json
+
+    if arguments.resume is None:
+        _question(arguments)
+    asked = as_json(asdict(arguments))
+    return remote.carry_out("study.run", Machine.of(arguments), asked, command, _name(arguments))
+
+
+def _study(arguments: Arguments, command: list[str], console: Console) -> int:
     import results
     from results import report
     from results.summary import show
@@ -175,7 +196,6 @@ def _study(arguments: Arguments, command: list[str], console: Console) -> int:
     def seeds(first: int) -> list[int]:
         return [derived_seed(arguments.seed, first + index) for index in range(arguments.final_seeds)]
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     settings = Settings(arguments.samples, arguments.max_epochs, arguments.grace_period, arguments.reduction_factor)
     question = _question(arguments)
     opened = _open(arguments, command, question, settings, say)
@@ -247,6 +267,8 @@ def _question(arguments: Arguments) -> "Question":
     Raises:
         UsageError, RecipeError, SpaceError, WeightsError, RunError: it cannot be asked.
     """
+    import optuna
+
     import results
     import search_spaces
     from study.opening import UsageError
@@ -254,6 +276,7 @@ def _question(arguments: Arguments) -> "Question":
     from study.recipe import load_recipe, parse
     from study.record import StudyFile
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     if arguments.grace_period > arguments.max_epochs:
         raise UsageError(
             f"--grace-period is {arguments.grace_period}; allowed: at most --max-epochs, {arguments.max_epochs}"
@@ -302,19 +325,10 @@ def _open(
     from study.question import knobs_as_json
     from study.recipe import BASELINE
 
-    machine = Machine(
-        arguments.data_dir,
-        arguments.dataset,
-        arguments.gpus_per_trial,
-        arguments.cpus_per_trial,
-        arguments.max_concurrent,
-        arguments.address,
-        arguments.storage_path,
-    )
+    machine = Machine.of(arguments)
     asked = {"command": command, "arguments": {**as_json(asdict(arguments)), "resume": None}, **asdict(settings)}
     knobs = knobs_as_json(question)
     if arguments.resume is None:
-        name = arguments.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{Path(arguments.space).stem}-{arguments.samples}"
         began = {
             "kind": "search",
             "space": arguments.space,
@@ -327,7 +341,7 @@ def _open(
             if arguments.warm_start is None
             else {"run": str(arguments.warm_start), "trials": question.history},
         }
-        return open_run(arguments.runs_dir / name, machine, say, {**asked, **began})
+        return open_run(arguments.runs_dir / _name(arguments), machine, say, {**asked, **began})
     run_dir = Path(arguments.resume)
     run = results.load_run(run_dir)
     if arguments.samples < len(run.trials):
@@ -337,6 +351,11 @@ def _open(
         what = f"space {arguments.space} draws {', '.join(changed)}" if changed else f"recipe {arguments.recipe} is"
         raise UsageError(f"{what} otherwise than when {run.path} began, and a resumed study keeps its meaning")
     return reopen(run_dir, machine, say, asked)
+
+
+def _name(arguments: Arguments) -> str:
+    """Of a new run."""
+    return arguments.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{Path(arguments.space).stem}-{arguments.samples}"
 
 
 def _plan(arguments: Arguments, opened: "Opened") -> str:

@@ -18,8 +18,9 @@ from pyarrow import fs
 from study.record import Event, whole
 
 SECONDS_BETWEEN_COPIES = 5.0
-# Ray's own files, states of trainings, and finished networks that wait for their evaluation are no record.
-NO_RECORD = re.compile(r"(.*/)?(ray|checkpoints)/.*|(.*/)?\d+\.pt|(.*/)?\..*")
+# Ray's own files, states of trainings, finished networks that wait for their evaluation, and what SQLite has beside a
+# database while it writes are no record.
+NO_RECORD = re.compile(r"(.*/)?(ray|checkpoints)/.*|(.*/)?\d+\.pt|(.*/)?\..*|.*\.db-(journal|wal|shm)")
 
 
 class StoreError(OSError):
@@ -149,12 +150,18 @@ class Folder:
         if not self._is_copied:
             return
         for path in sorted(self.path.rglob("*")):
-            name, status = str(path.relative_to(self.path)), path.stat()
-            state = (status.st_mtime_ns, status.st_size)
-            if not path.is_file() or NO_RECORD.fullmatch(name) or self._copied.get(name) == state:
+            name = str(path.relative_to(self.path))
+            if NO_RECORD.fullmatch(name) or not path.is_file():
                 continue
             try:
-                self.store.write(name, path.read_bytes())
+                status = path.stat()
+                if self._copied.get(name) == (state := (status.st_mtime_ns, status.st_size)):
+                    continue
+                content = path.read_bytes()
+            except FileNotFoundError:
+                continue  # gone since it was listed
+            try:
+                self.store.write(name, content)
             except OSError as error:
                 self.behind = str(error)
                 return

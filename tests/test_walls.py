@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parent.parent
-RAY = {"asha", "cluster", "searcher", "trainable", "tuning"}
+RAY = {"asha", "cluster", "remote", "searcher", "trainable", "tuning"}
 BELOW = [
     "record", "recipe", "data", "augment", "resources", "flags", "models", "training", "store", "cluster", "asha",
     "question", "told", "searcher", "trainable", "tuning", "screen", "jobs", "search", "final", "opening", "evidence",
-    "baseline", "replay", "run",
+    "remote", "baseline", "replay", "run",
 ]  # fmt: skip
 
 
