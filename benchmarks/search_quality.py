@@ -82,7 +82,7 @@ def _event(event: str, number: int, **content: object) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="The default study against random search with the same epochs.")
-    parser.add_argument("--seeds", type=int, default=16)
+    parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     arguments = parser.parse_args()

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from study import augment, models
 from study.data import Split
@@ -31,7 +32,10 @@ NORMALIZATION = {
     # torchvision.models, preprocessing of every ImageNet weights entry.
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
-EVALUATION_BATCH = 500
+# On a CPU the activations of a few images stay in its cache (benchmarks.passes): so few are evaluated at once, and a
+# larger batch of a network without batch normalisation is trained in passes of so few, whose gradients add up.
+EVALUATION_BATCH = {"cpu": 100, "cuda": 1000}
+IMAGES_A_PASS = 64
 # On a CPU, convolutions of so few channels over so few images take less time in torch's own kernels, and contiguous,
 # than in oneDNN's (benchmarks.tiny_batches).
 FEW_IMAGES, FEW_CHANNELS = 4, 16
@@ -107,6 +111,8 @@ class Training:
             model = models.build(recipe, sample.cpu())
         self.model: nn.Module = model.to(self.device).to(memory_format=self._layout)
         self.optimizer = _optimizer(recipe, self.model)
+        whole_batch = self.device.type != "cpu" or any(isinstance(each, _BatchNorm) for each in self.model.modules())
+        self._pass = recipe.batch_size if whole_batch else min(recipe.batch_size, IMAGES_A_PASS)
 
         self.epoch, self.step = 1, 0  # the epoch under way, and how many of its steps are done
         self._order = torch.empty(0, dtype=torch.int64, device=self.device)
@@ -204,12 +210,17 @@ class Training:
         pixels = augment.gather(self._pixels, index, recipe, self.epoch)
         images = augment.recolour(self._normalized(augment.jitter(pixels, recipe)), recipe)
         images, targets = augment.blend(images, self._labels[index], recipe)
-        with self._autocast():
-            loss = F.cross_entropy(self.model(images), targets, label_smoothing=recipe.label_smoothing)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        losses = []
+        for part, wanted in zip(torch.split(images, self._pass), torch.split(targets, self._pass), strict=True):
+            with self._autocast():
+                loss = F.cross_entropy(self.model(part), wanted, label_smoothing=recipe.label_smoothing)
+            if len(part) < len(images):
+                loss = loss * (len(part) / len(images))
+            loss.backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
         self.optimizer.step()
-        return loss.detach()
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     def _autocast(self) -> AbstractContextManager[None]:
         """Mixed precision on a GPU; on a CPU where the recipe has it, for which matrix units that newer ones have."""
@@ -248,8 +259,8 @@ class Training:
         """Logits float32 [N, 10] of the network as it stands, for pixels uint8 [N, 32, 32, 3]."""
         self.model.eval()
         with torch.inference_mode(), self._autocast():
-            images = pixels.to(self.device).permute(0, 3, 1, 2)
-            logits = [self.model(self._normalized(batch)) for batch in torch.split(images, EVALUATION_BATCH)]
+            images, size = pixels.to(self.device).permute(0, 3, 1, 2), EVALUATION_BATCH[self.device.type]
+            logits = [self.model(self._normalized(batch)) for batch in torch.split(images, size)]
             return torch.cat(logits).float()
 
 

@@ -4,8 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from benchmarks import search_quality
 from benchmarks.curves import EPOCHS, RECIPES, drawn
 from benchmarks.schedulers import POLICIES, SAMPLES, Curves, Promotion, Tpe, load_curves, shuffled, simulate
 
@@ -53,3 +56,15 @@ def test_the_list_of_benchmarks_has_every_one_with_its_command() -> None:
     said = subprocess.run([sys.executable, "-m", "benchmarks"], capture_output=True, text=True, check=True).stdout
     for file in (Path(__file__).parent.parent / "benchmarks").glob("[a-z]*.py"):
         assert f"python -m benchmarks.{file.stem}\n    " in said
+
+
+def test_the_recorded_studies_are_whole_and_every_arm_has_every_seed() -> None:
+    table = pd.read_csv(search_quality.TABLE)
+    studies = table.groupby(["arm", "seed"])["epoch"].agg(["count", "max"])
+    assert (studies["count"] == studies["max"]).all()
+    seeds = table.groupby("arm")["seed"].unique().map(set)
+    assert set(seeds.index) == set(search_quality.ARMS)
+    assert len(seeds.map(tuple).unique()) == 1
+    assert (studies.loc["random search", "count"] == search_quality.WHOLE_TRIALS * search_quality.EPOCHS).all()
+    for curves in search_quality.incumbents(table).values():
+        assert (np.diff(curves) >= 0).all()

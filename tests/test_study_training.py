@@ -61,12 +61,12 @@ def test_three_epochs_saved_and_three_restored_give_the_bits_of_six(train: Split
     assert measured(resumed) == measured(epochs)
 
 
-@pytest.mark.parametrize("batch_size", [16, 4])  # with oneDNN, and without
+@pytest.mark.parametrize("batch_size", [16, 4, 100])  # with oneDNN, without, and in two passes
 def test_a_state_taken_in_mid_epoch_goes_on_to_the_same_bits(train: Split, validation: Split, batch_size: int) -> None:
     recipe, states = SMALL.with_fields({"batch_size": batch_size}), []
 
     def save(training: Training) -> None:
-        if (training.epoch, training.step) == (2, 4):
+        if (training.epoch, training.step) == (2, 1):
             states.append(through_a_file(training.state_dict()))
 
     whole = Training(recipe, train, validation, after_step=save)
@@ -85,6 +85,19 @@ def test_a_step_on_few_images_in_torchs_own_convolutions_is_the_step_that_it_is_
     assert next(iter(own)).train_loss == pytest.approx(next(iter(other)).train_loss, rel=1e-4)
     assert weights(own) == pytest.approx(weights(other), abs=1e-3)
     assert torch.backends.mkldnn.enabled
+
+
+def test_a_batch_in_passes_takes_the_step_of_the_whole_batch(train: Split) -> None:
+    recipe = SMALL.with_fields({"batch_size": 100, "dropout": 0.0, "mixup": 1.0, "label_smoothing": 0.1})
+    parts, whole = Training(recipe, train), Training(recipe, train)
+    assert parts._pass == 64
+    whole._pass = 100
+    assert next(iter(parts)).train_loss == pytest.approx(next(iter(whole)).train_loss, rel=1e-5)
+    assert weights(parts) == pytest.approx(weights(whole), abs=1e-5)
+
+
+def test_batch_normalisation_sees_the_whole_batch(train: Split) -> None:
+    assert Training(SMALL.with_fields({"batch_size": 100, "batch_norm": True}), train)._pass == 100
 
 
 def test_trainings_side_by_side_in_one_process_do_not_disturb_each_other(train: Split) -> None:
