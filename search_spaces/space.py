@@ -62,7 +62,7 @@ def draw(space: Space, trial: optuna.Trial, fixed: Mapping[str, Any] | None = No
     """The fields that `space` gives for `trial`, with the knobs in `fixed` pinned.
 
     Raises:
-        SpaceError: the space raises, returns no dict, or cannot give what is pinned.
+        SpaceError: the space raises, returns no dict or something else than it draws, or cannot give what is pinned.
     """
     fixed = fixed or {}
     try:
@@ -76,6 +76,10 @@ def draw(space: Space, trial: optuna.Trial, fixed: Mapping[str, Any] | None = No
     for name, value in fixed.items():
         if name in fields and fields[name] != value:
             raise SpaceError(f"{name} is fixed at {value!r}, but the space sets it to {fields[name]!r}")
+    for name, value in trial.params.items():
+        # A record has what was returned, and a study that is resumed from it must have been told the same.
+        if fields.get(name) != value:
+            raise SpaceError(f"the space draws {name} {value!r} and returns {fields.get(name)!r}; return what is drawn")
     return fields
 
 

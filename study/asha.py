@@ -7,7 +7,7 @@ A resting trial is no trial of Ray's: Ray is told to stop it, and the searcher h
 promoted. So nothing here outlives the process that the record could not fill again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -31,7 +31,7 @@ class ASHA(OfThisProcess, FIFOScheduler):
     """Stops a trial at a rung unless it is among the best 1/reduction_factor of those that have reached it.
 
     At a rung that no other trial can reach any more, as all have begun, the share is rounded up: a search ends with a
-    whole trial, and on recorded curves with half the regret for 2% more epochs (benchmarks.schedulers).
+    whole trial, and on recorded curves with half the regret for 2% more epochs (docs/lab-notes.md).
 
     Args:
         samples: how many trials begin at most.
@@ -98,8 +98,8 @@ class ASHA(OfThisProcess, FIFOScheduler):
 
     def promotable(self) -> int | None:
         """The resting trial that is to go on: the best one at the highest rung that has any."""
-        for rung in reversed(self.rungs):
-            for number in self._best_at(rung):
+        for rung, numbers in reversed(self._best().items()):
+            for number in numbers:
                 if self._rests_at(rung, number):
                     return number
         return None
@@ -109,7 +109,7 @@ class ASHA(OfThisProcess, FIFOScheduler):
         return {number: self._last[number] for number in self._last if self._rests_at(self._last[number], number)}
 
     def hopeless(self) -> dict[int, int]:
-        """Of `resting`, those that will not be promoted, whatever comes: so many better ones are there already."""
+        """Of `resting`, those that will not be promoted unless better ones fail: so many are there already."""
         most = -(-(len(self._last) if self._all_begun else self._samples) // self._factor)
         surely_worse = {number for rung in self.rungs for number in self._ranked(rung)[most:]}
         return {number: rung for number, rung in self.resting().items() if number in surely_worse}
@@ -146,20 +146,24 @@ class ASHA(OfThisProcess, FIFOScheduler):
         at_it = rung in self._scores and self._last[number] == rung
         return at_it and number not in self._running and number not in self._ended
 
-    def _best_at(self, rung: int) -> list[int]:
-        ranked = self._ranked(rung)
-        if not self._all_begun or any(self._can_still_reach(rung, number) for number in self._last):
-            return ranked[: len(ranked) // self._factor]
-        # Those that have failed must not keep the search from a whole trial.
-        able = [each for each in ranked if each not in self._ended or self._last[each] >= self._max_epochs]
-        best = ranked[: -(-len(ranked) // self._factor)]
-        return best if set(best) & set(able) else able[:1]
+    def _best(self) -> dict[int, list[int]]:
+        """Of each rung, those that have a place among the ones that go on, best first."""
+        best: dict[int, list[int]] = {}
+        for rung in self.rungs:
+            ranked = self._ranked(rung)
+            if not self._all_begun or any(self._can_still_reach(rung, number, best) for number in self._last):
+                best[rung] = ranked[: len(ranked) // self._factor]
+                continue
+            share = ranked[: -(-len(ranked) // self._factor)]
+            # Where all of those have failed, the best that is left keeps the search from ending without a whole trial.
+            able = [each for each in ranked if each not in self._ended or self._last[each] >= self._max_epochs]
+            best[rung] = share if set(share) & set(able) else able[:1]
+        return best
 
-    def _can_still_reach(self, rung: int, number: int) -> bool:
+    def _can_still_reach(self, rung: int, number: int, best: Mapping[int, Collection[int]]) -> bool:
+        """Whether the trial may yet come to `rung`, given the `best` of all lower ones."""
         last = self._last[number]
-        return last < rung and (
-            number in self._running or (self._rests_at(last, number) and number in self._best_at(last))
-        )
+        return last < rung and (number in self._running or (self._rests_at(last, number) and number in best[last]))
 
     def _ranked(self, rung: int) -> list[int]:
         scores = self._scores[rung]

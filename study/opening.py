@@ -200,7 +200,7 @@ def as_begun(
     content = StudyFile(run_dir / "study.json").content
     if content.get("kind") != kind or "/" in content["name"]:
         raise UsageError(f"{run_dir} is no run of {parser.prog}")
-    if cluster.is_client(asked.address) and content["arguments"]["storage_path"] == str(run_dir.resolve().parent):
+    if cluster.is_client(asked.address) and content["arguments"].get("storage_path") == str(run_dir.resolve().parent):
         moved = {"runs_dir": asked.runs_dir}  # the copy itself, whose run comes to another place here
     defaults = vars(parser.parse_args([]))
     parser.set_defaults(**dict.fromkeys(defaults))

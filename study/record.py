@@ -4,6 +4,7 @@ The formats are in docs/run-directory.md. The record is the truth: a study is re
 from it.
 """
 
+import errno
 import json
 import os
 import platform
@@ -109,6 +110,9 @@ def _keep_names(folder: Path) -> None:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a network's file system may have no such thing
+                raise
         finally:
             os.close(descriptor)
 
@@ -176,7 +180,7 @@ def surroundings(nodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     packages = ["torch", "torchvision", "ray", "optuna", "pandas", "numpy", "pyarrow", "scipy"]
     return {
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
-        "git": _git(),
+        "git": git(),
         "hardware": {
             **machine(),
             "nodes": [{name: node[name] for name in ("CPU", "GPU") if name in node} for node in nodes],
@@ -195,13 +199,14 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _git() -> dict[str, Any] | None:
+def git() -> dict[str, Any] | None:
+    """The revision of this code, and whether it was changed since; None where there is no checkout."""
     here = Path(__file__).parent
     try:
         revision = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
         changes = subprocess.run(["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
-        return None  # installed without a checkout: study.json documents null for that
+        return None
     return {"revision": revision.stdout.strip(), "dirty": bool(changes.stdout.strip())}
 
 

@@ -32,7 +32,7 @@ from study import cluster
 from study.cluster import ClusterError
 from study.opening import Machine, UsageError, check, lock
 from study.recipe import RECIPES
-from study.record import StudyFile
+from study.record import RecordError, StudyFile
 from study.store import Store, fetch
 
 # In the driver's folder: the runs, and the files that flags name here. The run keeps a copy of those, as it may be
@@ -83,6 +83,8 @@ def carry_out(program: str, machine: Machine, asked: Mapping[str, Any], command:
                 try:
                     code = _relay(driver, signals, _translation(asked, there, run_dir))
                     kept = ray.get(driver.clear.remote(store))
+                except BrokenPipeError:
+                    raise  # nobody reads here any more; the cluster is well
                 except UNREACHABLE as error:
                     lost, code = _words(error), 1
         finally:
@@ -120,11 +122,9 @@ def _place(program: str, storage: Store, asked: Mapping[str, Any], name: str) ->
     store = storage.below(resumed.name)
     # A folder's copy may be resumed by its own path, where nothing is here.
     run_dir = Path(asked["runs_dir"]) / resumed.name if store.folder == resumed.resolve() else resumed
-    copied = store.read("epochs.jsonl") or b""
     if store.read("study.json") is None:
         raise UsageError(f"--storage-path holds no run {resumed.name}; resume {resumed} at home, with --address local")
-    record = run_dir / "epochs.jsonl"
-    if record.exists() and record.stat().st_size > len(copied):
+    if _is_behind(store, run_dir):
         again = f"python -m {program} --resume {shlex.quote(str(run_dir))} --address local"
         raise UsageError(
             f"{run_dir} has more than its copy in the store, which would be resumed; copy it with: {again}"
@@ -135,6 +135,17 @@ def _place(program: str, storage: Store, asked: Mapping[str, Any], name: str) ->
     finally:
         if held is not None:
             held.release()
+
+
+def _is_behind(store: Store, run_dir: Path) -> bool:
+    """Whether anything that was done is here and not in the store: epochs of any part, or an evaluation."""
+    openings = [
+        StudyFile(run_dir / "study.json").content["test_openings"] if run_dir.exists() else [],
+        json.loads(store.read("study.json") or b"{}").get("test_openings", []),
+    ]
+    done = [*run_dir.glob("epochs.jsonl"), *run_dir.glob("*/epochs.jsonl"), *run_dir.glob("final/probabilities/*.npy")]
+    sizes = {path: len(store.read(path.relative_to(run_dir).as_posix()) or b"") for path in done}
+    return len(openings[0]) > len(openings[1]) or any(path.stat().st_size > size for path, size in sizes.items())
 
 
 def _shipped(asked: Mapping[str, Any], run_dir: Path) -> tuple[dict[str, bytes], dict[str, str]]:
@@ -238,6 +249,8 @@ def _bring(program: str, store: Store, run_dir: Path, asked: Mapping[str, Any]) 
         if store.read("study.json") is None:
             return 0
         fetched, old = (run_dir.with_name(f".{run_dir.name}.{which}") for which in ("new", "old"))
+        if old.exists() and not run_dir.exists():  # this end was killed between the two renamings below
+            old.rename(run_dir)
         for left in (fetched, old):
             shutil.rmtree(left, ignore_errors=True)
         fetch(store, fetched)
@@ -246,7 +259,7 @@ def _bring(program: str, store: Store, run_dir: Path, asked: Mapping[str, Any]) 
             run_dir.rename(old)
         fetched.rename(run_dir)
         shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
+    except (OSError, RecordError) as error:
         url = store.location if store.folder is None else str(store.folder)
         again = f"python -m {program} --resume {shlex.quote(url)} --address {asked['address']}"
         print(f"{program}: the run cannot be fetched to {run_dir}: {error}; go on with: {again}", file=sys.stderr)
@@ -278,6 +291,7 @@ class _Driver:
         self._folder = Path(tempfile.mkdtemp(prefix="study-"))
         self._lines: queue.Queue[Line] = queue.Queue()
         self._given_is_kept = False
+        self._begun_with = b""
 
     def start(
         self,
@@ -304,6 +318,7 @@ class _Driver:
             fetch(resumed, self._run)
             study = StudyFile(self._run / "study.json")
             study.update(arguments={**study.content["arguments"], **there})
+            self._begun_with = study.path.read_bytes()
             there["resume"] = f"{RUNS}/{there['name']}"
         flags = [text for name, value in there.items() for text in (f"--{name.replace('_', '-')}", value)]
         packages = [str(place.parent) for place in cluster.code()]
@@ -361,7 +376,7 @@ class _Driver:
         if self._run.exists():
             records = [self._run / name for name in ("study.json", "epochs.jsonl") if (self._run / name).exists()]
             try:
-                if any(store.read(record.name) != record.read_bytes() for record in records):
+                if any(record.read_bytes() not in (store.read(record.name), self._begun_with) for record in records):
                     return str(self._run)
             except OSError:
                 return str(self._run)

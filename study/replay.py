@@ -105,7 +105,7 @@ def _why(run: "Run") -> str:
     """What may lie behind a difference: all that the curve depends on besides the recipe."""
     from importlib.metadata import version
 
-    from study.record import machine
+    from study.record import git, machine
 
     was, now = run.study["hardware"], machine()
     reasons = [
@@ -115,6 +115,9 @@ def _why(run: "Run") -> str:
     ]
     if was["cpu"] != now["cpu"]:
         reasons.append(f"the processor was {was['cpu']}, here it is {now['cpu']}")
+    revisions = [(found or {}).get("revision", "unknown") for found in (run.study["git"], git())]
+    if revisions[0] != revisions[1]:
+        reasons.append(f"the code was at {revisions[0][:8]}, here it is at {revisions[1][:8]}")
     if was["gpus"]:
         reasons.append("it was trained on a GPU, where the order of sums is not fixed")
     return f"What differs: {'; '.join(reasons)}." if reasons else "Nothing that the record knows of differs."

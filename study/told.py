@@ -5,22 +5,22 @@ Optuna's study is in memory. `Database` writes another one to optuna.db, for who
 
 import copy
 from collections.abc import Callable, Collection, Container, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import optuna
-from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from study.asha import METRIC
 from study.question import Known, Past, Question, derived_seed
 from study.recipe import Recipe
 from study.record import Event, RecordError
 
+# Attributes in which TPESampler, with constant_liar, keeps what it means to draw; here that is drawn at once.
+NOTED_BY_TPE = "tpe:relative_params"
 STATE_OF = {
     "completed": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
@@ -163,6 +163,11 @@ class Seen(InMemoryStorage):
             trials = [trial for trial in trials if trial.state in states]
         return copy.deepcopy(trials) if deepcopy else trials
 
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """All but what TPE notes of a running trial, which one that is asked again from the record has not."""
+        if not key.startswith(NOTED_BY_TPE):
+            super().set_trial_system_attr(trial_id, key, value)
+
 
 def _as_pruned(trial: FrozenTrial) -> FrozenTrial:
     seen = copy.copy(trial)
@@ -184,35 +189,44 @@ class Database:
     """optuna.db: a study on disk that is told the same events, from a thread of its own, as SQLite takes 60 ms a trial.
 
     It can be looked at while the search goes on (optuna-dashboard); nothing is ever read back from it. Use it as a
-    context manager, at whose end all is written.
+    context manager, at whose end all is written. What could not be ends the writing, and is said at the end.
 
     Raises:
-        OSError: from the end, something could not be written.
+        OSError: from a regular end, something could not be written.
     """
 
     def __init__(self, path: Path, question: Question, events: Sequence[Event]) -> None:
-        self._path = path
+        self._path, self._question = path, question
+        self._told: Told | None = None
+        self._failure: Exception | None = None
         self._thread = ThreadPoolExecutor(max_workers=1)
-        self._told = self._thread.submit(self._begin, question, list(events))
-        self._last: Future[None] | None = None
-
-    def _begin(self, question: Question, events: Sequence[Event]) -> Told:
-        self._path.unlink(missing_ok=True)
-        return Told(question, f"sqlite:///{self._path}", events)
+        self._thread.submit(self._keeping, self._begin, list(events))
 
     def __call__(self, event: Event) -> None:
         """Has `event` written when the thread comes to it."""
-        self._last = self._thread.submit(lambda: self._told.result()(event))
+        self._thread.submit(self._keeping, self._tell, event)
 
     def __enter__(self) -> "Database":
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._thread.shutdown()
-        try:
-            self._told.result()
-            if self._last is not None:
-                self._last.result()
-        except (StorageInternalError, SQLAlchemyError) as error:
-            reason = str(error.__cause__ or error).splitlines()[0]
+        if self._failure is not None and exception[0] is None:
+            reason = str(self._failure.__cause__ or self._failure).splitlines()[0]
             raise OSError(f"{self._path} cannot be written: {reason}") from None
+
+    def _keeping(self, do: Callable[[Any], None], what: Any) -> None:
+        """Does it unless something has failed before: what comes after a gap is told to no study."""
+        if self._failure is None:
+            try:
+                do(what)
+            except Exception as error:
+                self._failure = error
+
+    def _begin(self, events: Sequence[Event]) -> None:
+        self._path.unlink(missing_ok=True)
+        self._told = Told(self._question, f"sqlite:///{self._path}", events)
+
+    def _tell(self, event: Event) -> None:
+        if self._told is not None:
+            self._told(event)

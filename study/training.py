@@ -34,7 +34,7 @@ NORMALIZATION = {
 }
 # On a CPU the activations of a few images stay in its cache (benchmarks.passes): so few are evaluated at once, and a
 # larger batch of a network without batch normalisation is trained in passes of so few, whose gradients add up.
-EVALUATION_BATCH = {"cpu": 100, "cuda": 1000}
+EVALUATION_BATCH = {"cpu": 100, "cuda": 500}
 IMAGES_A_PASS = 64
 # On a CPU, convolutions of so few channels over so few images take less time in torch's own kernels, and contiguous,
 # than in oneDNN's (benchmarks.tiny_batches).

@@ -74,8 +74,8 @@ def test_knobs_of_all_branches_are_found_and_a_range_that_depends_on_the_branch_
 
 def test_a_knob_that_is_drawn_in_two_ways_is_refused() -> None:
     def space(trial: optuna.Trial) -> Fields:
-        step = 1 if trial.suggest_categorical("flip", ["none", "random"]) == "none" else 2
-        return {"translate": trial.suggest_int("translate", 0, 4, step=step)}
+        flip = trial.suggest_categorical("flip", ["none", "random"])
+        return {"flip": flip, "translate": trial.suggest_int("translate", 0, 4, step=1 if flip == "none" else 2)}
 
     with pytest.raises(SpaceError, match=r"translate is drawn from .*0 to 4 by 2"):
         knobs(space)

@@ -193,6 +193,24 @@ def test_rungs_filled_from_the_record_decide_as_those_that_lived_through_it() ->
         assert again.promotable() == lived.promotable()
 
 
+def test_the_end_of_a_search_of_a_thousand_trials_takes_no_longer_than_its_trials() -> None:
+    asha = ASHA(64, 1, 2, samples=1000)
+    for number, accuracy in enumerate(np.random.default_rng(0).permutation(1000) / 1000):
+        train(asha, number, float(accuracy), 1)
+    asha.no_more_begin()
+    looked = 0
+
+    class Counting(dict[int, int]):
+        def __getitem__(self, number: int) -> int:
+            nonlocal looked
+            looked += 1
+            return super().__getitem__(number)
+
+    asha._last = Counting(asha._last)
+    assert asha.promotable() is not None
+    assert looked < 20 * 1000
+
+
 def test_an_epoch_that_a_checkpoint_brings_again_is_not_counted_again() -> None:
     asha = ASHA(9, 1, 3, samples=9)
     for number, accuracy in enumerate([0.3, 0.1, 0.2]):

@@ -1,3 +1,4 @@
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -142,8 +143,10 @@ def test_a_study_rebuilt_from_its_record_suggests_what_the_uninterrupted_one_doe
         status = ("completed", "stopped", "stopped", "diverged")[number % 4]
         epochs = {"completed": 9, "stopped": 3, "diverged": 0}[status]
         driven.run(number, [accuracy + 0.01 * epoch for epoch in range(epochs)], status)
+    running = [driven.searcher.suggest(f"running_{slot}")["number"] for slot in range(2)]
     again = Told(QUESTION, optuna.storages.InMemoryStorage(), driven.events)
-    assert again.unfinished == {}
+    assert list(again.unfinished) == running
+    assert [trial.system_attrs.keys() - {"fixed_params"} for trial in driven.told.study.trials[-2:]] == [set(), set()]
     assert again.ask().recipe == driven.told.ask().recipe
     known = [(trial.state, trial.params, trial.intermediate_values) for trial in driven.told.study.trials]
     assert [(trial.state, trial.params, trial.intermediate_values) for trial in again.study.trials] == known
@@ -193,6 +196,35 @@ def test_a_database_that_cannot_be_written_says_so_at_its_end(tmp_path: Path) ->
         database(driven.events[0])
 
 
+def test_a_database_that_fails_in_mid_search_is_told_nothing_more_and_hides_no_other_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driven = Driven()
+    driven.run(0, [0.3], "stopped")
+    told = list[str]()
+
+    def full(self: Told, event: dict[str, Any]) -> None:
+        told.append(event["event"])
+        if event["event"] == "epoch":
+            raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(Told, "__call__", full)
+
+    def write() -> None:
+        with Database(tmp_path / "optuna.db", QUESTION, []) as database:
+            for event in driven.events:
+                database(event)
+            if len(told) > 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(OSError, match=r"optuna\.db cannot be written: database or disk is full"):
+        write()
+    assert told == ["trial", "epoch"]
+    told.append("again")
+    with pytest.raises(KeyboardInterrupt):
+        write()
+
+
 @pytest.mark.parametrize(
     ("events", "words"),
     [
@@ -225,6 +257,7 @@ def test_a_baseline_value_that_a_range_leaves_out_is_trained_but_not_told() -> N
         (lambda trial: {"gamma": trial.suggest_float("gamma", 0.1, 0.5)}, ["mine", "'gamma'", "schedule"]),
         (lambda trial: 1 / 0, ["mine", "ZeroDivisionError"]),
         (lambda trial: None, ["mine", "None", "dict"]),
+        (lambda trial: {"lr": trial.suggest_float("lr", 0.1, 1.0) / 2}, ["mine", "draws lr", "return what is drawn"]),
     ],
 )
 def test_a_space_with_a_mistake_is_refused_before_any_training_by_name(space: Any, words: list[str]) -> None:
