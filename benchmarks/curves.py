@@ -22,24 +22,24 @@ import torch
 import search_spaces
 from study import data
 from study.data import Split
-from study.question import Question
 from study.recipe import BASELINE, Recipe
-from study.told import Told
-from study.training import Diverged, Training
+from study.search.optuna_study import OptunaStudy
+from study.search.problem import SearchProblem
+from study.training.loop import Diverged, Training
 
 TABLE = Path(__file__).with_name("curves.csv")
 RECIPES, EPOCHS, IMAGES = 60, 27, 4_000
 SHUFFLE_SEED = 0
 
 
-def question(max_epochs: int = EPOCHS) -> Question:
+def question(max_epochs: int = EPOCHS) -> SearchProblem:
     """What the table's recipes are drawn from: the default space, around the published recipe."""
-    return Question(search_spaces.SPACES["cnn"], "cnn", BASELINE, max_epochs, seed=0, method="random")
+    return SearchProblem(search_spaces.SPACES["cnn"], "cnn", BASELINE, max_epochs, seed=0, method="random")
 
 
 def drawn(count: int) -> Iterator[tuple[dict[str, Any], Recipe]]:
     """The first `count` recipes of the table, each with the fields that the space drew."""
-    told = Told(question(), optuna.storages.InMemoryStorage())
+    told = OptunaStudy(question(), optuna.storages.InMemoryStorage())
     for _ in range(count):
         suggestion = told.ask()
         yield suggestion.config, suggestion.recipe
@@ -67,7 +67,7 @@ def curve(recipe: Recipe, data_dir: Path) -> tuple[list[float], float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Record whole learning curves of the default space's recipes.")
+    parser = argparse.ArgumentParser(description="EventLog whole learning curves of the default space's recipes.")
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()

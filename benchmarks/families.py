@@ -17,7 +17,7 @@ from rich.table import Table
 
 from study import data
 from study.recipe import BASELINE, RECIPES, Recipe
-from study.training import Training
+from study.training.loop import Training
 
 ONE_CYCLE = {
     "optimizer": "nesterov", "momentum": 0.9, "weight_decay": 5e-4, "batch_size": 128, "schedule": "one_cycle",

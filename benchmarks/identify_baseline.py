@@ -19,7 +19,7 @@ import torch
 from study import data
 from study.data import Split
 from study.recipe import BASELINE, Recipe
-from study.training import Diverged, Training
+from study.training.loop import Diverged, Training
 
 PUBLISHED = {10: 1.073, 30: 0.528}
 UNIT = 0.05

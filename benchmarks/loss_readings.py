@@ -16,7 +16,7 @@ from rich.table import Table
 
 from study import data
 from study.recipe import BASELINE
-from study.training import Training
+from study.training.loop import Training
 
 PUBLISHED = {10: 1.073, 30: 0.528}
 

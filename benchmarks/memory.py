@@ -22,15 +22,16 @@ from ray import tune
 from rich.console import Console
 from rich.table import Table
 
-from study import data, trainable
-from study.asha import EPOCH, METRIC
-from study.cluster import start_ray
+from study import data
+from study.execution import trainable
+from study.execution.cluster import start_ray
+from study.execution.resources import Slots
+from study.execution.runner import Arrays, Interruption, ListSearcher, Recorder, run_trials
 from study.recipe import BASELINE
-from study.record import Record
-from study.resources import Slots
-from study.store import Folder, Store
-from study.training import Training
-from study.tuning import Arrays, Interruption, Listed, Recorder, run_trials
+from study.search.asha import EPOCH, METRIC
+from study.storage.event_log import EventLog
+from study.storage.store import Folder, Store
+from study.training.loop import Training
 
 
 def hold(config: dict[str, Any], *, train: data.Split, validation: data.Split, store: Store, **arguments: Any) -> None:
@@ -51,9 +52,9 @@ def hold(config: dict[str, Any], *, train: data.Split, validation: data.Split, s
 def measure(together: int, arrays: Arrays, folder: Path) -> tuple[float, float]:
     """MB: what the machine shares between processes, and what each worker has alone (means)."""
     (folder / "together").write_text(str(together))
-    with Record(folder / "epochs.jsonl") as record:
+    with EventLog(folder / "epochs.jsonl") as record:
         run_trials(
-            Listed([{"number": number, "recipe": {}, "recorded": 0} for number in range(together)]),
+            ListSearcher([{"number": number, "recipe": {}, "recorded": 0} for number in range(together)]),
             None,
             Recorder(record, Folder(folder).store, 1),
             count=together,

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from study import data
 from study.recipe import BASELINE
-from study.training import Training
+from study.training.loop import Training
 
 RECIPE = BASELINE.with_fields({"channels": "16-32", "padding": "same", "epochs": 10_000})
 WARM_UP_STEPS = 20

@@ -15,10 +15,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from study import data, training
+from study import data
 from study.data import Split
 from study.recipe import BASELINE, Recipe
-from study.training import Training
+from study.training import loop as training
+from study.training.loop import Training
 
 NETWORKS = {
     "8-16": BASELINE,

@@ -26,17 +26,18 @@ from rich.console import Console
 from rich.table import Table
 
 from search_spaces import SPACES
-from study import data, trainable
-from study.asha import ASHA, EPOCH, METRIC
-from study.cluster import start_ray
-from study.question import Question
+from study import data
+from study.execution import trainable
+from study.execution.cluster import start_ray
+from study.execution.resources import Slots
+from study.execution.runner import Arrays, Interruption, Recorder, run_trials
+from study.execution.searcher import OptunaSearcher
 from study.recipe import BASELINE
-from study.record import Record
-from study.resources import Slots
-from study.searcher import OptunaSearcher
-from study.store import Folder, Store
-from study.told import Database, Seen, Told
-from study.tuning import Arrays, Interruption, Recorder, run_trials
+from study.search.asha import ASHA, EPOCH, METRIC
+from study.search.optuna_study import OptunaDatabase, OptunaStudy, PausedAsPrunedStorage
+from study.search.problem import SearchProblem
+from study.storage.event_log import EventLog
+from study.storage.store import Folder, Store
 
 EPOCHS = 10
 
@@ -57,11 +58,11 @@ def sleep(config: dict[str, Any], *, store: Store, **arguments: Any) -> None:
 def measure(slots: int, trials: int, seconds: float, folder: Path) -> dict[str, float]:
     """One search of sleeping trials: wall seconds, turnaround and overhead a trial (ms), the driver's growth (MB)."""
     (folder / "seconds").write_text(str(seconds))
-    question = Question(SPACES["cnn"], "cnn", BASELINE, EPOCHS, seed=0, method="random")
+    question = SearchProblem(SPACES["cnn"], "cnn", BASELINE, EPOCHS, seed=0, method="random")
     process, split = psutil.Process(), data.Split(np.zeros((1, 32, 32, 3), np.uint8), np.zeros(1, np.int64))
-    with Record(folder / "epochs.jsonl") as record, Database(folder / "optuna.db", question, []) as database:
+    with EventLog(folder / "epochs.jsonl") as record, OptunaDatabase(folder / "optuna.db", question, []) as database:
         asha = ASHA(EPOCHS, EPOCHS, 2, trials)
-        told = Told(question, Seen(asha.resting, before=0))
+        told = OptunaStudy(question, PausedAsPrunedStorage(asha.paused, before=0))
         record.follow(told)
         record.follow(database)
         before, began = process.memory_info().rss, time.perf_counter()

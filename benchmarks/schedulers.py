@@ -36,7 +36,7 @@ from rich.table import Table
 
 import search_spaces
 from benchmarks.curves import EPOCHS, TABLE
-from study.asha import ASHA, EPOCH, METRIC
+from study.search.asha import ASHA, EPOCH, METRIC
 
 ORDERS, SAMPLES = 100, 20
 
@@ -129,7 +129,7 @@ def simulate(curves: Curves, policy: "Policy", choose: Chooser, slots: int, samp
             continue
         epochs.append(accuracy)
         history.append(accuracy)
-        if policy.goes_on(recipe, len(epochs), accuracy):
+        if policy.continues(recipe, len(epochs), accuracy):
             heapq.heappush(running, (clock + curves.seconds[recipe], tick, recipe))
             tick += 1
     incumbent = np.maximum.accumulate(history).tolist()
@@ -163,7 +163,7 @@ class Policy:
         chosen.status = Trial.RUNNING
         return int(chosen.recipe)
 
-    def goes_on(self, recipe: int, epoch: int, accuracy: float) -> bool:
+    def continues(self, recipe: int, epoch: int, accuracy: float) -> bool:
         """Whether the trial has its next epoch at once."""
         trial = self._of[recipe]
         trial.last_result = {EPOCH: epoch, METRIC: accuracy}
@@ -198,7 +198,7 @@ class Promotion:
         number = self._asha.promotable()
         if number is None:
             if len(self._recipes) >= samples:
-                self._asha.no_more_begin()
+                self._asha.no_more_trials()
                 number = self._asha.promotable()
             else:
                 number = len(self._recipes)
@@ -209,8 +209,8 @@ class Promotion:
         self._busy.add(self._recipes[number])
         return self._recipes[number]
 
-    def goes_on(self, recipe: int, epoch: int, accuracy: float) -> bool:
-        on = self._asha.goes_on(self._recipes.index(recipe), epoch, accuracy)
+    def continues(self, recipe: int, epoch: int, accuracy: float) -> bool:
+        on = self._asha.continues(self._recipes.index(recipe), epoch, accuracy)
         if not on:
             self._busy.discard(recipe)
         return on

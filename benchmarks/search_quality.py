@@ -25,12 +25,12 @@ from rich.table import Table
 import search_spaces
 from benchmarks.curves import splits
 from study import data
-from study.asha import ASHA
-from study.question import Question
+from study.execution.searcher import OptunaSearcher
 from study.recipe import BASELINE, Recipe
-from study.searcher import OptunaSearcher
-from study.told import Seen, Told
-from study.training import Diverged, Epoch, Training
+from study.search.asha import ASHA
+from study.search.optuna_study import OptunaStudy, PausedAsPrunedStorage
+from study.search.problem import SearchProblem
+from study.training.loop import Diverged, Epoch, Training
 
 TABLE = Path(__file__).with_name("search_quality.csv")
 SAMPLES, EPOCHS = 20, 10
@@ -46,9 +46,9 @@ def accuracies(arm: str, seed: int, data_dir: Path) -> list[float]:
     whole = arm == "random search"
     samples = WHOLE_TRIALS if whole else SAMPLES
     method = "tpe" if arm.startswith("TPE") else "random"
-    question = Question(search_spaces.SPACES["cnn"], "cnn", BASELINE, EPOCHS, seed, method=method)  # type: ignore[arg-type]
+    question = SearchProblem(search_spaces.SPACES["cnn"], "cnn", BASELINE, EPOCHS, seed, method=method)  # type: ignore[arg-type]
     asha = ASHA(EPOCHS, EPOCHS if whole else 1, 2, samples)
-    told = Told(question, Seen(asha.resting, before=0))
+    told = OptunaStudy(question, PausedAsPrunedStorage(asha.paused, before=0))
     searcher = OptunaSearcher(
         told, asha, lambda number: number < samples, lambda trial: told({"event": "trial", "number": trial.number})
     )
@@ -65,13 +65,13 @@ def accuracies(arm: str, seed: int, data_dir: Path) -> list[float]:
                 assert epoch.val_accuracy is not None
                 found.append(epoch.val_accuracy)
                 told(_event("epoch", number, training_iteration=epoch.number, val_accuracy=epoch.val_accuracy))
-                if not asha.goes_on(number, epoch.number, epoch.val_accuracy):
+                if not asha.continues(number, epoch.number, epoch.val_accuracy):
                     break
         except Diverged:
             status = "diverged"
             asha.end(number)
         searcher.on_trial_complete("the only slot")
-        if number not in asha.resting():
+        if number not in asha.paused():
             told(_event("end", number, status=status))
     return found
 

@@ -20,7 +20,7 @@ from torch import nn
 from study import data
 from study.data import Split
 from study.recipe import BASELINE
-from study.training import Epoch, Training
+from study.training.loop import Epoch, Training
 
 ARMS = ("channels-last, oneDNN", "contiguous, oneDNN", "contiguous, torch's own", "compiled")
 

@@ -25,10 +25,11 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from benchmarks.tutorial import LocalCIFAR10
-from study import data, models
+from study import data
 from study.data import Split
 from study.recipe import BASELINE, RECIPES, Recipe
-from study.training import NORMALIZATION, Training
+from study.training import models
+from study.training.loop import NORMALIZATION, Training
 
 CNN = BASELINE.with_fields({"channels": "16-32", "padding": "same", "epochs": 10_000})
 CASES: dict[str, Recipe] = {

@@ -30,16 +30,16 @@ from rich.table import Table
 
 import results
 from study import data
-from study.cluster import start_ray
 from study.data import Split
-from study.question import Question
+from study.execution.cluster import start_ray
+from study.execution.resources import Slots
+from study.execution.runner import Interruption
+from study.pipeline.progress import Progress
+from study.pipeline.search import Settings, search
 from study.recipe import BASELINE
-from study.record import StudyFile
-from study.resources import Slots
-from study.screen import Screen
-from study.search import Settings, search
-from study.store import Folder
-from study.tuning import Interruption
+from study.search.problem import SearchProblem
+from study.storage.event_log import StudyFile
+from study.storage.store import Folder
 
 CONFIGS_SEED, CONFIGS = 0, 10
 # Keys of study.json that say nothing here.
@@ -124,7 +124,7 @@ def run_suite(training: Split, epochs: int, slots: int) -> tuple[float, float, i
         {"hidden": f"{one['l1']}-{one['l2']}", "lr": one["lr"], "batch_size": one["batch_size"]} for one in drawn()
     ]
     base = BASELINE.with_fields({"channels": "6-16", "kernel": 5, "normalization": "cifar10", **configs[0]})
-    question = Question(lambda trial: configs[trial.number], "the example's ten", base, epochs, seed=0)
+    question = SearchProblem(lambda trial: configs[trial.number], "the example's ten", base, epochs, seed=0)
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder)
         StudyFile(run_dir / "study.json", dict.fromkeys(UNUSED) | {
@@ -138,7 +138,7 @@ def run_suite(training: Split, epochs: int, slots: int) -> tuple[float, float, i
             training,
             Slots(1, 0, slots, ""),
             Interruption(),
-            Screen(Console(quiet=True), "search", len(configs), epochs, quiet=True),
+            Progress(Console(quiet=True), "search", len(configs), epochs, quiet=True),
             Folder(run_dir),
         )
         seconds = time.perf_counter() - began

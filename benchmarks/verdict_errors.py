@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import norm
 
-from results.statistics import verdict
+from results.significance import verdict
 
 IMAGES = 10_000
 BASELINE_ACCURACY = 0.75

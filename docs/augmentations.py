@@ -14,8 +14,9 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from study import augment, data
+from study import data
 from study.recipe import Recipe
+from study.training import augmentation as augment
 
 FOLDER = Path(__file__).parent / "augmentations"
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -37,7 +38,7 @@ def seen(pixels: Tensor, labels: Tensor, recipe: Recipe, epoch: int) -> tuple[Te
     images = augment.gather(pixels, torch.arange(len(pixels)), recipe, epoch)
     # The normalisation "half": what cutout blanks is mid-grey.
     normalised = augment.jitter(images, recipe) / 127.5 - 1
-    blended, targets = augment.blend(augment.recolour(normalised, recipe), labels, recipe)
+    blended, targets = augment.blend(augment.cutout_square(normalised, recipe), labels, recipe)
     return (blended * 127.5 + 127.5).round().to(torch.uint8).permute(0, 2, 3, 1), targets
 
 

@@ -15,7 +15,7 @@ from plotly.subplots import make_subplots
 
 from results import Run, load_run
 from results.palette import LIGHT, TEMPLATE
-from study.final import PUBLISHED_ACCURACY, PUBLISHED_LOSS
+from study.pipeline.final import PUBLISHED_ACCURACY, PUBLISHED_LOSS
 
 HERE = Path(__file__).parent
 WIDTH, HEIGHT = 1000, 420

@@ -31,7 +31,7 @@ from results.evidence import (
     rung_correlation,
     sentences,
 )
-from results.proposal import next_space
+from results.next_space import next_space
 from results.tables import Run, RunError, load, load_run, load_runs, write_tables
 
 __all__ = [

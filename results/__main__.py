@@ -23,9 +23,9 @@ from rich.text import Text
 
 from results.analysis import best, compare, leaderboard
 from results.doctor import diagnose
-from results.proposal import next_space
-from results.summary import show, test_accuracy
+from results.next_space import next_space
 from results.tables import RUNS_DIR, Run, RunError, find_runs, load_run
+from results.text import show, test_accuracy
 
 # A pipe has no width to fit into: a trial or a run is a line there, for grep.
 PIPE_WIDTH = 10_000

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from results import statistics
+from results import significance as statistics
 
 if TYPE_CHECKING:
     from results.tables import Run

@@ -16,7 +16,7 @@ import pandas as pd
 
 from results.analysis import ENOUGH_TRIALS_A_KNOB, leaderboard, rank_correlation
 from results.ranges import leaders, moves
-from results.statistics import Z95
+from results.significance import Z95
 from results.tables import Run
 
 Severity = Literal["serious", "notable", "minor"]

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from results.analysis import incumbent, leaderboard
-from results.statistics import Z95
+from results.significance import Z95
 from results.tables import Run
 
 

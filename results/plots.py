@@ -20,8 +20,8 @@ import plotly.graph_objects as go
 
 from results import analysis
 from results.palette import LIGHT, TEMPLATE, TITLE_HEIGHT
-from results.summary import word
 from results.tables import Run
+from results.text import word
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 COLOURS = {

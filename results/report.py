@@ -28,10 +28,10 @@ from plotly.offline import get_plotlyjs
 from results import analysis, palette, plots
 from results.doctor import diagnose
 from results.evidence import sentences
-from results.proposal import next_space
+from results.next_space import next_space
 from results.ranges import moves
-from results.summary import word
 from results.tables import Run
+from results.text import word
 
 _HERE = Path(__file__).parent
 # Columns of the trials table that a printed page has no room for; trials.csv has them.

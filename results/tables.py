@@ -142,7 +142,7 @@ class Run:
 
     def to_optuna(self) -> "optuna.Study":
         """The trials as a real Optuna study in memory, for optuna.visualization and optuna.importance."""
-        from results.optuna_study import to_optuna
+        from results.to_optuna import to_optuna
 
         return to_optuna(self)
 

@@ -2,10 +2,10 @@
 
 import optuna
 
-from search_spaces import pieces
+from search_spaces import components as components
 from search_spaces.space import Fields
 
 
 def space(trial: optuna.Trial) -> Fields:
     """Flip, translate, cutout, colour jitter, mixup and CutMix."""
-    return pieces.light_augmentation(trial) | pieces.heavy_augmentation(trial)
+    return components.light_augmentation(trial) | components.heavy_augmentation(trial)

@@ -2,7 +2,7 @@
 
 import optuna
 
-from search_spaces import pieces
+from search_spaces import components as components
 from search_spaces.space import Fields
 
 
@@ -20,12 +20,12 @@ def space(trial: optuna.Trial) -> Fields:
             "channels", ["24-32-64-64", "24-48-96-96", "16-64-128-128", "24-64-128-128", "24-64-256-256"]
         ),
         "whitening": trial.suggest_categorical("whitening", [True, False]),
-        "lr": trial.suggest_float("lr", *pieces.FAST_LR, log=True),
+        "lr": trial.suggest_float("lr", *components.FAST_LR, log=True),
         # airbench94's 0.0153 per 1,024 images, as the plain L2 penalty of this optimizer, is 1.3e-3 at its batch size.
         "weight_decay": trial.suggest_float("weight_decay", 1e-4, 1e-2, log=True),
         "batch_size": trial.suggest_categorical("batch_size", [128, 256, 512, 1024]),
         # Where the schedule has its peak.
         "warmup": trial.suggest_float("warmup", 0.1, 0.4),
         "translate": trial.suggest_int("translate", 0, 4),
-        **pieces.label_smoothing(trial),
+        **components.label_smoothing(trial),
     }

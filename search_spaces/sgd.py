@@ -2,10 +2,10 @@
 
 import optuna
 
-from search_spaces import pieces
+from search_spaces import components as components
 from search_spaces.space import Fields
 
 
 def space(trial: optuna.Trial) -> Fields:
     """lr, momentum, weight decay and batch size."""
-    return pieces.sgd(trial) | pieces.batch_size(trial)
+    return components.sgd(trial) | components.batch_size(trial)

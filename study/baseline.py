@@ -21,7 +21,7 @@ from study.flags import Parser, add_machine_and_files, run_or_url, whole
 if TYPE_CHECKING:
     from results import Run
     from study.data import Dataset
-    from study.opening import Opened
+    from study.pipeline.run_context import RunContext
     from study.recipe import Recipe
 
 
@@ -63,42 +63,34 @@ def flags() -> Parser:
     return parser
 
 
-def main(command: Sequence[str] | None = None, as_asked: Sequence[str] | None = None) -> int:
+def main(command: Sequence[str] | None = None) -> int:
     """Trains and reports; the exit code is 0 whatever the accuracy.
 
     Args:
         command: the flags.
-        as_asked: what study.json says that they were, where a driver in a cluster has others of some.
     """
     command = sys.argv[1:] if command is None else list(command)
     arguments = Arguments(**vars(flags().parse_args(command)))
-    from study import cluster, remote
-    from study.opening import Machine, as_begun, as_json, refusing
-    from study.recipe import load_recipe
+    from study.pipeline.run_context import exit_on_user_error, merge_resume_arguments
 
-    with refusing("study.baseline"):
+    with exit_on_user_error("study.baseline"):
         if arguments.resume is not None:
-            values = as_begun(arguments.resume, "baseline", flags(), command, MEANING, OF_A_SITTING)
+            values = merge_resume_arguments(arguments.resume, "baseline", flags(), command, MEANING, OF_A_SITTING)
             arguments = Arguments(**values)
-        if cluster.is_client(arguments.address):
-            if arguments.resume is None:
-                load_recipe(arguments.recipe)
-            asked = as_json(asdict(arguments))
-            return remote.carry_out("study.baseline", Machine.of(arguments), asked, command, _name(arguments))
-        return _reproduce(arguments, list(command if as_asked is None else as_asked), Console(stderr=arguments.json))
+        return _reproduce(arguments, command, Console(stderr=arguments.json))
 
 
 def _reproduce(arguments: Arguments, command: list[str], console: Console) -> int:
     import results
     from results import report
-    from study import final
-    from study.evidence import FINAL
-    from study.jobs import train_all
-    from study.opening import carry_out, copied, timed, wall_time
-    from study.question import derived_seed
+    from study.execution.runner import Arrays, Interruption
+    from study.pipeline import final
+    from study.pipeline.evidence import FINAL
+    from study.pipeline.progress import Progress
+    from study.pipeline.run_context import copied, run_phases, timed, wall_time
+    from study.pipeline.trainings import run_trainings
     from study.recipe import load_recipe
-    from study.screen import Screen
-    from study.tuning import Arrays, Interruption
+    from study.search.problem import derived_seed
 
     recipe = load_recipe(arguments.recipe)
     epochs = arguments.epochs or recipe.epochs
@@ -108,13 +100,13 @@ def _reproduce(arguments: Arguments, command: list[str], console: Console) -> in
     def train_and_evaluate() -> None:
         seeds = [derived_seed(arguments.seed, FINAL + index) for index in range(arguments.seeds)]
         jobs = final.jobs({"recipe_under_test": recipe}, epochs, seeds)
-        screen = Screen(console, "baseline", len(jobs), epochs)
+        screen = Progress(console, "baseline", len(jobs), epochs)
         folder, arrays = opened.folder.below("final"), Arrays(opened.training, None)
-        done = train_all(jobs, arrays, folder, opened.slots, interruption, screen, keep_weights=True)
+        done = run_trainings(jobs, arrays, folder, opened.slots, interruption, screen, keep_weights=True)
         if interruption.signal_number is None:
             final.conclude(done, opened.training, arguments.data_dir, arguments.dataset, folder, opened.study)
 
-    code = carry_out("study.baseline", opened, interruption, {"final": train_and_evaluate})
+    code = run_phases("study.baseline", opened, interruption, {"final": train_and_evaluate})
     if code == 0:
         with timed(opened.study, "report"):
             report.write(results.load_run(opened.run_dir))
@@ -127,14 +119,14 @@ def _reproduce(arguments: Arguments, command: list[str], console: Console) -> in
     return copied("study.baseline", opened, code)
 
 
-def _open(arguments: Arguments, command: list[str], recipe: "Recipe", epochs: int, console: Console) -> "Opened":
+def _open(arguments: Arguments, command: list[str], recipe: "Recipe", epochs: int, console: Console) -> "RunContext":
     """The run, new or resumed.
 
     Raises:
-        UsageError, DataError, ResourceError, RecordError: it cannot begin, or go on.
+        UsageError, DataError, ResourceError, EventLogError: it cannot begin, or go on.
     """
     import results
-    from study.opening import Machine, UsageError, as_json, open_run, reopen
+    from study.pipeline.run_context import Machine, UsageError, as_json, resume_run, start_run
 
     machine = Machine.of(arguments)
     asked = {"command": command, "arguments": {**as_json(asdict(arguments)), "resume": None}}
@@ -149,8 +141,8 @@ def _open(arguments: Arguments, command: list[str], recipe: "Recipe", epochs: in
             raise UsageError(f"recipe {arguments.recipe} is otherwise than when {run.path} began")
         if arguments.seeds < (begun := run.final_epochs["seed"].nunique()):
             raise UsageError(f"--seeds is {arguments.seeds}; allowed: at least the {begun} begun")
-        return reopen(run_dir, machine, say, asked)
-    return open_run(
+        return resume_run(run_dir, machine, say, asked)
+    return start_run(
         arguments.runs_dir / _name(arguments),
         machine,
         say,
@@ -184,7 +176,7 @@ def against_publication(run: "Run") -> list[dict[str, Any]]:
         Objects of quantity, published, mean, lowest, highest, difference (mean - published), inside (whether the
         published number lies within the seeds' range) and values (one per seed).
     """
-    from study.final import PUBLISHED_ACCURACY, PUBLISHED_LOSS
+    from study.pipeline.final import PUBLISHED_ACCURACY, PUBLISHED_LOSS
 
     epochs = run.final_epochs
     found: list[tuple[str, float, list[float]]] = []

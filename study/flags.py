@@ -88,8 +88,8 @@ def add_machine_and_files(parser: argparse.ArgumentParser) -> None:
     machine.add_argument(
         "--address",
         default="local",
-        metavar="auto|HOST:PORT|ray://HOST:PORT",
-        help="a Ray cluster that runs, with ray:// from outside; local: one of our own",
+        metavar="local|auto|HOST:PORT",
+        help="the Ray cluster to use; local starts one on this machine",
     )
     files = parser.add_argument_group("files and words")
     files.add_argument("--name", type=run_name, help="of the run; made from the date if not given")

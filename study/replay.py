@@ -17,7 +17,7 @@ from study.flags import Parser, whole
 
 if TYPE_CHECKING:
     from results import Run
-    from study.training import Epoch
+    from study.training.loop import Epoch
 
 COMPARED = ("train_loss", "val_loss", "val_accuracy")
 
@@ -42,9 +42,9 @@ def flags() -> Parser:
 def main(command: Sequence[str] | None = None) -> int:
     """Replays; the exit code is 0 if the curve is the same, 1 if it is not, 2 for a wrong input."""
     arguments = Arguments(**vars(flags().parse_args(sys.argv[1:] if command is None else list(command))))
-    from study.opening import refusing
+    from study.pipeline.run_context import exit_on_user_error
 
-    with refusing("study.replay"):
+    with exit_on_user_error("study.replay"):
         return _replay(arguments, Console())
 
 
@@ -53,9 +53,9 @@ def _replay(arguments: Arguments, console: Console) -> int:
 
     import results
     from study import data
-    from study.opening import UsageError
+    from study.pipeline.run_context import UsageError
     from study.recipe import Recipe
-    from study.training import Diverged, Training
+    from study.training.loop import Diverged, Training
 
     run = results.load_run(arguments.run)
     of_trial = run.epochs[run.epochs["number"] == arguments.trial]
@@ -105,7 +105,7 @@ def _why(run: "Run") -> str:
     """What may lie behind a difference: all that the curve depends on besides the recipe."""
     from importlib.metadata import version
 
-    from study.record import git, machine
+    from study.storage.event_log import git, machine
 
     was, now = run.study["hardware"], machine()
     reasons = [

@@ -20,9 +20,9 @@ from study.flags import Parser, add_machine_and_files, duration, pinned, run_or_
 
 if TYPE_CHECKING:
     from study.data import Dataset
-    from study.opening import Opened
-    from study.question import Question
-    from study.search import Settings
+    from study.pipeline.run_context import RunContext
+    from study.pipeline.search import Settings
+    from study.search.problem import SearchProblem
 
 
 @dataclass(frozen=True)
@@ -125,73 +125,54 @@ def flags() -> Parser:
     return parser
 
 
-def main(command: Sequence[str] | None = None, as_asked: Sequence[str] | None = None) -> int:
+def main(command: Sequence[str] | None = None) -> int:
     """Runs a study; the exit code is 0 (done), 1 (it failed), 2 (wrong input), or 128 + the signal that stopped it.
 
     Args:
         command: the flags.
-        as_asked: what study.json says that they were, where a driver in a cluster has others of some.
     """
     command = sys.argv[1:] if command is None else list(command)
     arguments = Arguments(**vars(flags().parse_args(command)))
-    from study import cluster
-    from study.opening import refusing
+    from study.pipeline.run_context import exit_on_user_error
 
-    with refusing("study.run"):
+    with exit_on_user_error("study.run"):
         if arguments.resume is not None:
             arguments = _as_begun(arguments.resume, command)
-        if cluster.is_client(arguments.address):
-            return _far_away(arguments, command)
-        return _study(arguments, list(command if as_asked is None else as_asked), Console(stderr=arguments.json))
+        return _study(arguments, command, Console(stderr=arguments.json))
 
 
 def _as_begun(resume: Path | str, command: Sequence[str]) -> Arguments:
     """The arguments that the study at `resume` began with, changed by those that `command` names.
 
     Raises:
-        UsageError, RecordError: it cannot go on so.
+        UsageError, EventLogError: it cannot go on so.
     """
-    from study.opening import as_begun
+    from study.pipeline.run_context import merge_resume_arguments
 
-    values = as_begun(resume, "search", flags(), command, MEANING, OF_A_SITTING)
+    values = merge_resume_arguments(resume, "search", flags(), command, MEANING, OF_A_SITTING)
     warm_start = None if values["warm_start"] is None else Path(values["warm_start"])
     return Arguments(**{**values, "warm_start": warm_start, "fix": [(name, value) for name, value in values["fix"]]})
-
-
-def _far_away(arguments: Arguments, command: Sequence[str]) -> int:
-    """The study with its driver in the cluster.
-
-    Raises:
-        UsageError, ClusterError, StoreError, RecipeError, SpaceError, RunError: nothing was begun there.
-    """
-    from study import remote
-    from study.opening import Machine, as_json
-
-    if arguments.resume is None:
-        _question(arguments)
-    asked = as_json(asdict(arguments))
-    return remote.carry_out("study.run", Machine.of(arguments), asked, command, _name(arguments))
 
 
 def _study(arguments: Arguments, command: list[str], console: Console) -> int:
     import results
     from results import report
-    from results.summary import show
-    from study import evidence, final
-    from study.jobs import train_all
-    from study.opening import carry_out, copied, timed, wall_time
-    from study.question import derived_seed
+    from results.text import show
+    from study.execution.runner import Arrays, Interruption
+    from study.pipeline import evidence, final
+    from study.pipeline.progress import Progress
+    from study.pipeline.run_context import copied, run_phases, timed, wall_time
+    from study.pipeline.search import Settings, search
+    from study.pipeline.trainings import run_trainings
     from study.recipe import BASELINE, load_recipe
-    from study.screen import Screen
-    from study.search import Settings, search
-    from study.tuning import Arrays, Interruption
+    from study.search.problem import derived_seed
 
     def say(line: str) -> None:
         if not arguments.quiet:
             console.print(line, soft_wrap=True, highlight=False)
 
-    def screen(title: str, trainings: int | None, epochs: int) -> Screen:
-        return Screen(console, title, trainings, epochs, quiet=arguments.quiet)
+    def screen(title: str, trainings: int | None, epochs: int) -> Progress:
+        return Progress(console, title, trainings, epochs, quiet=arguments.quiet)
 
     def seeds(first: int) -> list[int]:
         return [derived_seed(arguments.seed, first + index) for index in range(arguments.final_seeds)]
@@ -231,7 +212,7 @@ def _study(arguments: Arguments, command: list[str], console: Console) -> int:
             recipes["tuned_baseline"] = load_recipe(str(run_dir / "tuned-baseline" / "best.json"))
         jobs = final.jobs(recipes, arguments.final_epochs, seeds(evidence.FINAL))
         of_final, folder = screen("final", len(jobs), arguments.final_epochs), opened.folder.below("final")
-        done = train_all(jobs, Arrays(training, None), folder, slots, interruption, of_final, keep_weights=True)
+        done = run_trainings(jobs, Arrays(training, None), folder, slots, interruption, of_final, keep_weights=True)
         if interruption.signal_number is None:
             final.conclude(done, training, arguments.data_dir, arguments.dataset, folder, study)
 
@@ -244,7 +225,7 @@ def _study(arguments: Arguments, command: list[str], console: Console) -> int:
         parts["baseline_tuning"] = do_tune_baseline
     if arguments.finalists > 1:
         parts["finalists"] = do_finalists
-    code = carry_out("study.run", opened, interruption, {**parts, "final": do_final})
+    code = run_phases("study.run", opened, interruption, {**parts, "final": do_final})
     if code == 0:
         with timed(study, "report"):
             final.add_evidence(run_dir / "final", results.evidence(results.load_run(run_dir)))
@@ -261,7 +242,7 @@ def _study(arguments: Arguments, command: list[str], console: Console) -> int:
     return copied("study.run", opened, code)
 
 
-def _question(arguments: Arguments) -> "Question":
+def _question(arguments: Arguments) -> "SearchProblem":
     """What the study asks, checked.
 
     Raises:
@@ -271,10 +252,10 @@ def _question(arguments: Arguments) -> "Question":
 
     import results
     import search_spaces
-    from study.opening import UsageError
-    from study.question import Question, history
+    from study.pipeline.run_context import UsageError
     from study.recipe import load_recipe, parse
-    from study.record import StudyFile
+    from study.search.problem import SearchProblem, history
+    from study.storage.event_log import StudyFile
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if arguments.grace_period > arguments.max_epochs:
@@ -289,7 +270,7 @@ def _question(arguments: Arguments) -> "Question":
         fixed[name] = parse(name, text)
     space = search_spaces.load(arguments.space)
     base = load_recipe(arguments.recipe).with_fields(fixed)
-    question = Question(space, arguments.space, base, arguments.max_epochs, arguments.seed, fixed)
+    question = SearchProblem(space, arguments.space, base, arguments.max_epochs, arguments.seed, fixed)
     question.check()
     if arguments.resume is not None and (
         warm := StudyFile(Path(arguments.resume) / "study.json").content.get("warm_start")
@@ -312,22 +293,26 @@ _FLAG_OF = {"epochs": "max-epochs and --final-epochs", "seed": "seed"}
 
 
 def _open(
-    arguments: Arguments, command: list[str], question: "Question", settings: "Settings", say: Callable[[str], None]
-) -> "Opened":
+    arguments: Arguments,
+    command: list[str],
+    question: "SearchProblem",
+    settings: "Settings",
+    say: Callable[[str], None],
+) -> "RunContext":
     """The run, new or resumed.
 
     Raises:
-        UsageError, DataError, ResourceError, RecordError: it cannot begin, or go on.
+        UsageError, DataError, ResourceError, EventLogError: it cannot begin, or go on.
     """
     import results
-    from study.asha import rungs
-    from study.opening import Machine, UsageError, as_json, open_run, reopen
-    from study.question import knobs_as_json
+    from study.pipeline.run_context import Machine, UsageError, as_json, resume_run, start_run
     from study.recipe import BASELINE
+    from study.search.asha import rungs
+    from study.search.problem import hyperparameters_as_json
 
     machine = Machine.of(arguments)
     asked = {"command": command, "arguments": {**as_json(asdict(arguments)), "resume": None}, **asdict(settings)}
-    knobs = knobs_as_json(question)
+    knobs = hyperparameters_as_json(question)
     if arguments.resume is None:
         began = {
             "kind": "search",
@@ -341,7 +326,7 @@ def _open(
             if arguments.warm_start is None
             else {"run": str(arguments.warm_start), "trials": question.history},
         }
-        return open_run(arguments.runs_dir / _name(arguments), machine, say, {**asked, **began})
+        return start_run(arguments.runs_dir / _name(arguments), machine, say, {**asked, **began})
     run_dir = Path(arguments.resume)
     run = results.load_run(run_dir)
     if arguments.samples < len(run.trials):
@@ -350,7 +335,7 @@ def _open(
         changed = sorted({name for name in {*knobs, *run.knobs} if knobs.get(name) != run.knobs.get(name)})
         what = f"space {arguments.space} draws {', '.join(changed)}" if changed else f"recipe {arguments.recipe} is"
         raise UsageError(f"{what} otherwise than when {run.path} began, and a resumed study keeps its meaning")
-    return reopen(run_dir, machine, say, asked)
+    return resume_run(run_dir, machine, say, asked)
 
 
 def _name(arguments: Arguments) -> str:
@@ -358,7 +343,7 @@ def _name(arguments: Arguments) -> str:
     return arguments.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{Path(arguments.space).stem}-{arguments.samples}"
 
 
-def _plan(arguments: Arguments, opened: "Opened") -> str:
+def _plan(arguments: Arguments, opened: "RunContext") -> str:
     slots, rungs = opened.slots, opened.study.content["rungs"]
     share = f"{slots.cpus:g} CPU" + (f" and {slots.gpus:g} GPU" if slots.gpus else "")
     seeds = "one seed" if arguments.final_seeds == 1 else f"{arguments.final_seeds} seeds"

@@ -1,0 +1,145 @@
+"""What a search asks: which Recipe fields vary, around which Recipe, from which seed."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypedDict
+
+import numpy as np
+import optuna
+
+import search_spaces
+from results import Run
+from search_spaces import Space, SpaceError
+from study.recipe import Recipe, RecipeError
+from study.training.models import require_weights
+
+CHECKED_DRAWS = 20
+
+
+class PastTrial(TypedDict):
+    """A finished trial of another study, JSON-ready: its whole recipe, how it ended, its validation accuracies."""
+
+    recipe: dict[str, Any]
+    status: str
+    accuracies: list[float]
+
+
+@dataclass(frozen=True)
+class SearchProblem:
+    """What is varied and around what: the space, the Recipe that gives all other fields, and the seed.
+
+    Attributes:
+        fixed: fields that the whole study has at one value, whatever the space would draw; `base` has them too.
+        method: "tpe", or "random" for a control.
+        history: finished trials of another study, which the sampler knows from the start; they have no number here.
+    """
+
+    space: Space
+    space_name: str
+    base: Recipe
+    max_epochs: int
+    seed: int
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    method: Literal["tpe", "random"] = "tpe"
+    history: Sequence[PastTrial] = ()
+
+    def recipe(self, number: int, config: dict[str, Any]) -> Recipe:
+        """The Recipe of trial `number` with the drawn fields `config`.
+
+        Raises:
+            SpaceError: a field or value that the Recipe refuses, with the space named.
+        """
+        try:
+            fields = {"epochs": self.max_epochs, "seed": derived_seed(self.seed, number)}
+            return self.base.with_fields({**config, **fields})
+        except RecipeError as error:
+            raise SpaceError(f"space {self.space_name}: {error}") from None
+
+    def check(self) -> None:
+        """Draws from the space at random, so that a mistake in it shows before any training.
+
+        Raises:
+            SpaceError: the space raises, draws a field that no Recipe has, a value that it refuses, or a knob that
+                never means anything; it cannot give what is fixed, what is fixed never means anything, or nothing is
+                left to vary.
+            WeightsError: a drawn recipe is pretrained, and its weights cannot be had.
+        """
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        idle: dict[str, str] | None = None
+        drawn: set[str] = set()
+        for _ in range(CHECKED_DRAWS):
+            trial = study.ask()
+            recipe = self.recipe(0, self.draw(trial))
+            require_weights(recipe)
+            drawn |= set(trial.params)
+            now = {name: why for name, why in recipe.meaningless().items() if name in {*trial.params, *self.fixed}}
+            idle = now if idle is None else {name: why for name, why in now.items() if name in idle}
+        for name, why in (idle or {}).items():
+            said = f"--fix {name}" if name in self.fixed else f"varies {name!r}, which"
+            raise SpaceError(f"space {self.space_name}: {said} means nothing while {why}")
+        if not drawn:
+            raise SpaceError(f"space {self.space_name} has nothing left to vary with {', '.join(self.fixed)} fixed")
+
+    def draw(self, trial: Any) -> dict[str, Any]:
+        """The fields that the space draws from an Optuna trial, around those that are fixed.
+
+        Raises:
+            SpaceError: the space itself raises, returns no dict of fields, or cannot give what is fixed.
+        """
+        try:
+            return search_spaces.draw(self.space, trial, self.fixed)
+        except SpaceError as error:
+            raise SpaceError(f"space {self.space_name}: {error}") from error
+
+
+def hyperparameters_as_json(question: SearchProblem) -> dict[str, Any]:
+    """What the question varies: field -> Optuna's own JSON of its distribution, as an object."""
+    found = search_spaces.knobs(question.space, question.fixed)
+    return {
+        name: json.loads(optuna.distributions.distribution_to_json(distribution))
+        for name, distribution in found.items()
+    }
+
+
+def derived_seed(seed: int, number: int) -> int:
+    """A seed for one trial, from the study's seed and the trial's number (numpy's SeedSequence)."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+
+
+def history(run: Run, question: SearchProblem) -> list[PastTrial]:
+    """The finished trials of `run` that `question` could have asked: all that differs from its base, it varies."""
+    study = optuna.create_study()
+    found: list[PastTrial] = []
+    for number in map(int, run.trials.index[run.trials["epochs"] > 0]):
+        recipe, status = run.recipe(number), run.trials["status"][number]
+        if status == "running":
+            continue
+        drawn = question.draw(Known(study.ask(), recipe))
+        asked = question.base.as_dict() | {name: recipe[name] for name in drawn}
+        if all(asked[name] == value for name, value in recipe.items() if name not in ("epochs", "seed")):
+            of_trial = run.epochs[run.epochs["number"] == number].sort_values("training_iteration")
+            found.append({"recipe": recipe, "status": status, "accuracies": of_trial["val_accuracy"].tolist()})
+    return found
+
+
+class Known:
+    """An Optuna trial whose values are known: those outside the space's range go by without Optuna being told."""
+
+    def __init__(self, trial: optuna.Trial, values: dict[str, Any]) -> None:
+        self._trial, self._values = trial, values
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._trial, name)
+
+    def suggest_float(self, name: str, low: float, high: float, **options: Any) -> float:
+        inside = low <= self._values[name] <= high
+        return self._trial.suggest_float(name, low, high, **options) if inside else self._values[name]
+
+    def suggest_int(self, name: str, low: int, high: int, **options: Any) -> int:
+        inside = low <= self._values[name] <= high
+        return self._trial.suggest_int(name, low, high, **options) if inside else self._values[name]
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        inside = self._values[name] in choices
+        return self._trial.suggest_categorical(name, choices) if inside else self._values[name]

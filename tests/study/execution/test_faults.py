@@ -1,0 +1,339 @@
+"""Faults, each injected: what becomes of the trial, of the study, and of what was written before."""
+
+import errno
+import itertools
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from hashlib import sha256
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+import ray
+import torch
+from driver import events, wait_until
+from ray import tune
+
+import results
+from benchmarks.chaos import one_thread
+from results import report
+from study import run
+from study.execution import trainable
+from study.storage.event_log import EventLog, write_json
+from study.storage.store import Store
+
+
+def study(synthetic_dir: Path, runs: Path, *more: str) -> int:
+    common = ["--dataset", "synthetic", "--data-dir", str(synthetic_dir), "--runs-dir", str(runs), "--name", "one"]
+    short = ["--samples", "3", "--max-epochs", "2", "--final-epochs", "1", "--space", "sgd", "--quiet"]
+    return run.main([*common, *short, *more])
+
+
+# Data, as a worker cannot import this module.
+EPOCHS = [
+    {"epoch": number, "train_loss": 1.0, "val_loss": 1.0, "val_accuracy": 0.1 * number, "seconds": 0.1}
+    for number in (1, 2)
+]
+
+
+def of_kind(kind: str, runs: Path) -> list[dict[str, Any]]:
+    return [event for event in events(runs / "one" / "epochs.jsonl") if event["event"] == kind]
+
+
+def test_a_worker_that_dies_is_replaced_and_the_trial_goes_on_from_its_checkpoint(
+    local_ray: None, synthetic_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, died = trainable.train, tmp_path / "died"
+
+    def dies_once(config: dict[str, Any], **arguments: Any) -> None:
+        if config["number"] == 1 and not died.exists():
+            died.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        train(config, **arguments)
+
+    monkeypatch.setattr(trainable, "train", dies_once)
+    assert study(synthetic_dir, tmp_path, "--gpus-per-trial", "0") == 0
+    assert set(results.load_run(tmp_path / "one").trials["status"]) <= {"completed", "stopped"}
+    assert [event["number"] for event in of_kind("retry", tmp_path)] == [1]
+
+
+def test_a_trial_that_hangs_is_killed_and_marked_and_the_study_goes_on(
+    local_ray: None, synthetic_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hangs(config: dict[str, Any], *, store: Store, **arguments: Any) -> None:
+        with trainable.hang_watch(store.folder and store.folder / trainable.hang_log_of(config["number"])) as watch:
+            watch(1.0)
+            if config["number"] == 1:
+                time.sleep(100)
+            tune.report(EPOCHS[0])
+            tune.report(EPOCHS[1])
+
+    monkeypatch.setattr(trainable, "train", hangs)
+    study(synthetic_dir, tmp_path, "--gpus-per-trial", "0")  # its final fails, as nothing was trained
+    trials = results.load_run(tmp_path / "one").trials
+    assert trials["status"][1] == "failed"
+    assert trials["stop_reason"][1].startswith("hung: Timeout")
+    assert "in hangs" in trials["stop_reason"][1]
+    assert set(trials["status"].drop(1)) <= {"completed", "stopped"}
+
+
+def test_a_watch_that_is_called_in_time_ends_nothing_and_leaves_nothing(tmp_path: Path) -> None:
+    with trainable.hang_watch(tmp_path / "0.hang") as watch:
+        for _ in range(3):
+            watch(0.5)
+            time.sleep(0.3)
+    time.sleep(0.6)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_out_of_gpu_memory_is_tried_once_more_alone_on_its_gpu_and_then_fails(
+    local_ray: None, synthetic_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = tmp_path / "seen"
+
+    def too_large(config: dict[str, Any], **arguments: Any) -> None:
+        with seen.open("a") as file:
+            share = ray.get_runtime_context().get_assigned_resources()["GPU"]
+            file.write(f"{config['number']} {share}\n")
+        if config["number"] == 1:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        tune.report(EPOCHS[0])
+        tune.report(EPOCHS[1])
+
+    monkeypatch.setattr(trainable, "train", too_large)
+    study(synthetic_dir, tmp_path, "--gpus-per-trial", "0.25")
+    trials = results.load_run(tmp_path / "one").trials
+    assert trials["status"][1] == "failed"
+    assert "OutOfMemoryError" in trials["stop_reason"][1]
+    shares = [float(line.split()[1]) for line in seen.read_text().splitlines() if line.startswith("1 ")]
+    assert shares[:2] == [0.25, 1.0]
+    assert len([event for event in of_kind("retry", tmp_path) if event["number"] == 1]) == 1
+
+
+def test_a_full_disk_in_a_worker_ends_the_study_clearly_and_it_can_be_resumed(
+    local_ray: None,
+    synthetic_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    train = trainable.train
+
+    def full(config: dict[str, Any], **arguments: Any) -> None:
+        if config["number"] == 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        train(config, **arguments)
+
+    monkeypatch.setattr(trainable, "train", full)
+    assert study(synthetic_dir, tmp_path, "--gpus-per-trial", "0", "--max-concurrent", "1") == 1
+    said = capsys.readouterr().err
+    assert "No space left on device" in said
+    assert "--resume" in said
+    assert said.count("\n") == 1
+    monkeypatch.setattr(trainable, "train", train)
+    assert run.main(["--resume", str(tmp_path / "one"), "--quiet"]) == 0
+    trials = results.load_run(tmp_path / "one").trials
+    assert trials.index.tolist() == [0, 1, 2]
+    assert set(trials["status"]) <= {"completed", "stopped"}
+
+
+def test_a_full_disk_under_the_record_leaves_what_was_written_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with EventLog(tmp_path / "epochs.jsonl") as record:
+        record.append({"event": "trial", "number": 0})
+        before = record.path.read_bytes()
+
+        def full(file: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", full)
+            with pytest.raises(OSError, match="No space left"):
+                record.append({"event": "epoch", "number": 0})
+        assert record.path.read_bytes() == before
+        record.append({"event": "end", "number": 0})
+    with EventLog(tmp_path / "epochs.jsonl") as again:
+        assert [event["event"] for event in again.events] == ["trial", "end"]
+
+
+def test_what_is_written_whole_is_on_disk_with_its_name_before_anyone_acts_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = list[str]()
+
+    def sync(descriptor: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        synced.append("its folder" if is_folder else "the file")
+        assert not is_folder or (tmp_path / "best.json").exists()
+
+    monkeypatch.setattr(os, "fsync", sync)
+    write_json(tmp_path / "best.json", {})
+    assert synced == ["the file", "its folder"]
+
+
+def test_a_clock_that_jumps_back_changes_no_order(
+    local_ray: None, synthetic_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backwards = itertools.count(2_000_000_000, -3600)
+    monkeypatch.setattr("study.record.time", SimpleNamespace(time=lambda: float(next(backwards))))
+    assert study(synthetic_dir, tmp_path, "--gpus-per-trial", "0") == 0
+    jumped = results.load_run(tmp_path / "one")
+    assert jumped.trials.index.tolist() == [0, 1, 2]
+    assert (jumped.trials["time_total_s"] > 0).all()
+    last = jumped.epochs.groupby("number")["val_accuracy"].last()
+    assert last.tolist() == jumped.trials["val_accuracy"].tolist()
+
+
+def test_two_studies_at_once_on_one_machine_do_not_meet(synthetic_dir: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "study.run", "--dataset", "synthetic", "--data-dir", str(synthetic_dir)]
+    command += ["--runs-dir", str(tmp_path), "--space", "sgd", "--samples", "3", "--max-epochs", "2", "--quiet"]
+    command += ["--final-epochs", "1", "--max-concurrent", "1", "--cpus-per-trial", "1"]
+    both = [
+        subprocess.Popen([*command, "--name", name], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        for name in ("a", "b")
+    ]
+    assert [(process.communicate()[1], process.returncode) for process in both] == [("", 0), ("", 0)]
+    one, other = (results.load_run(tmp_path / name) for name in ("a", "b"))
+    columns = ["config/lr", "val_accuracy", "status"]
+    assert one.trials[columns].equals(other.trials[columns])
+
+
+class Evil:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("executed",)
+
+
+def test_nothing_in_a_foreign_run_directory_is_executed(
+    local_ray: None,
+    synthetic_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert study(synthetic_dir, tmp_path, "--gpus-per-trial", "0") == 0
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "one"
+    (kept,) = (path / "final" / "probabilities").glob("*-winner-*.npy")
+    for file in (path / "final" / "model.pt", kept):
+        torch.save(Evil(), file)
+    state = trainable.as_bytes(Evil())
+    (path / "checkpoints" / "0.pt").write_bytes(sha256(state).digest() + state)  # right, as its maker can have it
+    report.write(results.load_run(path))
+    assert run.main(["--resume", str(path), "--quiet"]) == 1
+    assert f"{kept.name} is damaged" in capsys.readouterr().err
+    (path / "epochs.jsonl").write_text((path / "epochs.jsonl").read_text().splitlines(keepends=True)[0])
+    run.main(["--resume", str(path), "--quiet"])
+    assert "weights_only" in results.load_run(path).trials["stop_reason"][0]
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_short_chaos_ends_complete_and_correct(tmp_path: Path) -> None:
+    from benchmarks.chaos import chaos
+
+    outcome = chaos(tmp_path, kills=2, samples=8)
+    assert outcome.kills > 0
+    assert outcome.same
+
+
+# A driver whose trainings are slow, save their state all the time, and say from which epoch they go on.
+SLOW = """
+import sys, time
+
+from study import run
+
+from study.execution import trainable
+
+def slow(config, **arguments):
+    from ray import tune
+    from study.training.loop import Training
+
+    if not hasattr(Training, "load"):
+        Training.load, Training.report = Training.load_state_dict, tune.report
+        train_as_ever.__globals__["SECONDS_BETWEEN_CHECKPOINTS"] = 0.1
+        tune.report = lambda report: (time.sleep(float(sys_argv[1])), Training.report(report))
+        Training.load_state_dict = lambda self, state: (said(state), Training.load(self, state))
+    train_as_ever(config, **arguments)
+
+def said(state):
+    with open(sys_argv[2], "a") as file:
+        file.write(f"{state['epoch']} {state['step']}\\n")
+
+sys_argv = sys.argv
+train_as_ever = trainable.train
+trainable.train = slow
+sys.exit(run.main(sys.argv[3:]))
+"""
+
+
+def slow_driver(folder: Path, seconds: float, asked: list[str]) -> "subprocess.Popen[str]":
+    (folder / "driver.py").write_text(SLOW)
+    return subprocess.Popen(
+        [sys.executable, str(folder / "driver.py"), str(seconds), str(folder / "loaded"), *asked],
+        env={**one_thread(), "PYTHONPATH": str(Path(run.__file__).parent.parent)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def small(synthetic_dir: Path, runs: Path, *more: str) -> list[str]:
+    data = ["--dataset", "synthetic", "--data-dir", str(synthetic_dir), "--runs-dir", str(runs), "--name", "one"]
+    return [*data, "--space", "sgd", "--gpus-per-trial", "0", "--max-concurrent", "1", "--quiet", *more]
+
+
+def test_a_final_killed_in_mid_training_goes_on_from_there_and_opens_the_test_set_once(
+    local_ray: None, synthetic_dir: Path, tmp_path: Path
+) -> None:
+    asked = ["--samples", "2", "--max-epochs", "2", "--final-epochs", "3"]
+    assert run.main(small(synthetic_dir, tmp_path / "calm", *asked)) == 0
+    process = slow_driver(tmp_path, 0.5, small(synthetic_dir, tmp_path, *asked))
+    final = tmp_path / "one" / "final"
+    wait_until(lambda: any(event.get("training_iteration") == 2 for event in events(final / "epochs.jsonl")), process)
+    process.kill()
+    process.communicate()
+    assert not results.load_run(tmp_path / "one").study["test_openings"]
+
+    (tmp_path / "loaded").unlink(missing_ok=True)
+    resumed = slow_driver(tmp_path, 0.0, ["--resume", str(tmp_path / "one"), "--quiet"])
+    said = resumed.communicate()
+    assert resumed.returncode == 0, said
+    epoch, _ = map(int, (tmp_path / "loaded").read_text().splitlines()[0].split())
+    assert epoch >= 2
+    calm, killed = results.load_run(tmp_path / "calm" / "one"), results.load_run(tmp_path / "one")
+    assert calm.final is not None
+    assert killed.final is not None
+    assert killed.final["winner"]["seeds"] == calm.final["winner"]["seeds"]
+    assert killed.final["baseline"]["seeds"] == calm.final["baseline"]["seeds"]
+    assert sorted(opening["role"] for opening in killed.study["test_openings"]) == ["baseline", "winner"]
+    epochs = [(e["number"], e["training_iteration"]) for e in events(final / "epochs.jsonl") if e["event"] == "epoch"]
+    assert sorted(epochs) == [(number, epoch) for number in range(2) for epoch in (1, 2, 3)]
+
+
+def test_where_ray_itself_is_killed_no_trial_is_blamed_and_the_study_resumes(
+    synthetic_dir: Path, tmp_path: Path
+) -> None:
+    asked = ["--samples", "4", "--max-epochs", "4", "--final-epochs", "1"]
+    process = slow_driver(tmp_path, 0.5, small(synthetic_dir, tmp_path, *asked))
+    record = tmp_path / "one" / "epochs.jsonl"
+    wait_until(lambda: sum(event["event"] == "epoch" for event in events(record)) >= 2, process)
+    (raylet,) = [child for child in psutil.Process(process.pid).children() if child.name() == "raylet"]
+    raylet.kill()
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "Ray died on this machine" in said.splitlines()[-1]
+    assert f"--resume {tmp_path / 'one'}" in said.splitlines()[-1]
+    assert not [event for event in events(record) if event.get("status") == "failed" or event["event"] == "retry"]
+
+    resumed = slow_driver(tmp_path, 0.0, ["--resume", str(tmp_path / "one"), "--quiet"])
+    said = resumed.communicate()
+    assert resumed.returncode == 0, said
+    ended = [event["number"] for event in events(record) if event["event"] == "end"]
+    assert sorted(ended) == list(range(4))
+    assert set(results.load_run(tmp_path / "one").trials["status"]) <= {"completed", "stopped"}

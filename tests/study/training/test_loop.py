@@ -1,0 +1,214 @@
+import io
+import math
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from study.data import Split
+from study.recipe import Recipe
+from study.training.loop import Diverged, Epoch, Training, lr_factor
+
+SMALL = Recipe(
+    channels="4-4",
+    hidden="16",
+    batch_size=16,
+    lr=0.01,
+    dropout=0.2,
+    flip="random",
+    translate=2,
+    cutout=4,
+    schedule="one_cycle",
+    epochs=6,
+)
+
+
+@pytest.fixture(scope="module")
+def train(synthetic: Split) -> Split:
+    return Split(synthetic.images[:150], synthetic.labels[:150])
+
+
+@pytest.fixture(scope="module")
+def validation(synthetic: Split) -> Split:
+    return Split(synthetic.images[1000:1200], synthetic.labels[1000:1200])
+
+
+def weights(training: Training) -> torch.Tensor:
+    return torch.cat([value.flatten().double() for value in training.model.state_dict().values()])
+
+
+def through_a_file(state: dict[str, object]) -> dict[str, object]:
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def measured(epochs: list[Epoch]) -> list[tuple[object, ...]]:
+    return [(epoch.number, epoch.train_loss, epoch.val_loss, epoch.val_accuracy) for epoch in epochs]
+
+
+def test_three_epochs_saved_and_three_restored_give_the_bits_of_six(train: Split, validation: Split) -> None:
+    whole = Training(SMALL, train, validation)
+    epochs = list(whole)
+    first = Training(SMALL, train, validation)
+    started = list(islice(first, 3))
+    second = Training(SMALL, train, validation)
+    second.load_state_dict(through_a_file(first.state_dict()))
+    resumed = started + list(second)
+    assert torch.equal(weights(second), weights(whole))
+    assert measured(resumed) == measured(epochs)
+
+
+@pytest.mark.parametrize("batch_size", [16, 4, 100])  # with oneDNN, without, and in two passes
+def test_a_state_taken_in_mid_epoch_goes_on_to_the_same_bits(train: Split, validation: Split, batch_size: int) -> None:
+    recipe, states = SMALL.with_fields({"batch_size": batch_size}), []
+
+    def save(training: Training) -> None:
+        if (training.epoch, training.step) == (2, 1):
+            states.append(through_a_file(training.state_dict()))
+
+    whole = Training(recipe, train, validation, after_step=save)
+    epochs = list(whole)
+    resumed = Training(recipe, train, validation)
+    resumed.load_state_dict(states[0])
+    assert measured(list(resumed)) == measured(epochs[1:])
+    assert torch.equal(weights(resumed), weights(whole))
+
+
+def test_a_step_on_few_images_in_torchs_own_convolutions_is_the_step_that_it_is_in_onednns(train: Split) -> None:
+    own, other = (Training(SMALL.with_fields({"batch_size": 4, "dropout": 0.0}), train) for _ in range(2))
+    assert own._tiny
+    other._tiny, other._layout = False, torch.channels_last
+    other.model.to(memory_format=torch.channels_last)
+    assert next(iter(own)).train_loss == pytest.approx(next(iter(other)).train_loss, rel=1e-4)
+    assert weights(own) == pytest.approx(weights(other), abs=1e-3)
+    assert torch.backends.mkldnn.enabled
+
+
+def test_a_batch_in_passes_takes_the_step_of_the_whole_batch(train: Split) -> None:
+    recipe = SMALL.with_fields({"batch_size": 100, "dropout": 0.0, "mixup": 1.0, "label_smoothing": 0.1})
+    parts, whole = Training(recipe, train), Training(recipe, train)
+    assert parts._pass == 64
+    whole._pass = 100
+    assert next(iter(parts)).train_loss == pytest.approx(next(iter(whole)).train_loss, rel=1e-5)
+    assert weights(parts) == pytest.approx(weights(whole), abs=1e-5)
+
+
+def test_batch_normalisation_sees_the_whole_batch(train: Split) -> None:
+    assert Training(SMALL.with_fields({"batch_size": 100, "batch_norm": True}), train)._pass == 100
+
+
+def test_trainings_side_by_side_in_one_process_do_not_disturb_each_other(train: Split) -> None:
+    alone = Training(SMALL, train)
+    list(alone)
+    one, other = Training(SMALL, train), Training(SMALL.with_fields({"seed": 1}), train)
+    for _ in zip(one, other, strict=True):
+        torch.rand(1)
+    assert torch.equal(weights(one), weights(alone))
+    assert not torch.equal(weights(one), weights(other))
+
+
+def test_validation_is_computed_over_the_whole_split_by_the_network_as_it_stands(
+    train: Split, validation: Split
+) -> None:
+    training = Training(SMALL, train, validation)
+    epoch = next(iter(training))
+    logits = training.predict(torch.from_numpy(validation.images))
+    assert epoch.val_accuracy == pytest.approx((logits.argmax(1).numpy() == validation.labels).mean())
+    loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(validation.labels))
+    assert epoch.val_loss == pytest.approx(loss.item())
+
+
+def test_the_training_loss_weighs_every_image_once_also_in_a_last_smaller_batch(train: Split) -> None:
+    still = Recipe(channels="4-4", hidden="16", lr=1e-30, momentum=0.0, batch_size=64, epochs=1)
+    training = Training(still, train)
+    logits = training.predict(torch.from_numpy(train.images))
+    expected = torch.nn.functional.cross_entropy(logits, torch.from_numpy(train.labels)).item()
+    assert next(iter(training)).train_loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_at_once_with_epoch_and_step(train: Split) -> None:
+    def poison(training: Training) -> None:
+        if (training.epoch, training.step) == (2, 3):
+            next(training.model.parameters()).data.fill_(math.nan)
+
+    training = Training(SMALL, train, after_step=poison)
+    with pytest.raises(Diverged, match="loss nan at epoch 2, step 4") as diverged:
+        list(training)
+    assert (diverged.value.epoch, diverged.value.step) == (2, 4)
+    assert training.step == 4  # not a step further
+
+
+def test_a_validation_loss_that_is_not_finite_is_a_divergence_too(train: Split, validation: Split) -> None:
+    def poison_after_the_last_step(training: Training) -> None:
+        if training.step == training.steps:
+            next(training.model.parameters()).data.fill_(math.nan)
+
+    training = Training(SMALL, train, validation, after_step=poison_after_the_last_step)
+    with pytest.raises(Diverged, match="epoch 1, step 10"):
+        next(iter(training))
+
+
+def test_it_learns(synthetic: Split) -> None:
+    recipe = Recipe(channels="8-16", hidden="32", lr=0.02, momentum=0.9, batch_size=32, epochs=3, schedule="cosine")
+    *_, last = Training(
+        recipe,
+        Split(synthetic.images[:1500], synthetic.labels[:1500]),
+        Split(synthetic.images[1500:], synthetic.labels[1500:]),
+    )
+    assert last.val_accuracy is not None
+    assert last.val_accuracy > 0.5  # chance is 0.1
+
+
+def test_the_splits_arrays_are_used_in_place_and_may_be_read_only(train: Split) -> None:
+    images, labels = train.images.copy(), train.labels.copy()
+    images.setflags(write=False)
+    training = Training(SMALL, Split(images, labels))
+    assert np.shares_memory(training._pixels.numpy(), images)
+
+
+def test_cosine_is_torchs_cosine() -> None:
+    recipe = Recipe(schedule="cosine")
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=50)
+    for step in range(50):
+        assert lr_factor(recipe, step / 50) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-9)
+        optimizer.step()
+        reference.step()
+
+
+def test_one_cycle_is_torchs_with_a_linear_rise_and_a_cosine_fall() -> None:
+    recipe = Recipe(schedule="one_cycle")
+    torchs = {
+        strategy: torch.optim.lr_scheduler.OneCycleLR(
+            torch.optim.SGD([torch.zeros(1)], lr=1.0),
+            max_lr=1.0,
+            total_steps=1001,
+            anneal_strategy=strategy,
+            final_div_factor=1e9,
+        )
+        for strategy in ("linear", "cos")
+    }
+    for step in range(1000):
+        strategy = "linear" if step <= 299 else "cos"
+        if step % 50 == 0:
+            expected = torchs[strategy].get_last_lr()[0]
+            # torch counts its phases in whole steps, which moves its peak by one
+            assert lr_factor(recipe, step / 1000) == pytest.approx(expected, abs=0.005)
+        for scheduler in torchs.values():
+            scheduler.optimizer.step()
+            scheduler.step()
+
+
+def test_a_step_schedule_drops_at_half_and_three_quarters() -> None:
+    recipe = Recipe(schedule="step", gamma=0.1)
+    assert [round(lr_factor(recipe, progress), 6) for progress in (0.0, 0.49, 0.5, 0.74, 0.75, 0.99)] == [
+        1,
+        1,
+        0.1,
+        0.1,
+        0.01,
+        0.01,
+    ]

@@ -1,0 +1,76 @@
+"""The rooms of the design: imports point one way, and one module opens the test set."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parent.parent
+RAY = {"execution", "search"}  # search/asha.py until its Ray side is apart
+BELOW = [
+    "errors", "flags", "recipe", "storage", "data", "training", "search", "execution", "pipeline", "baseline", "replay",
+    "run",
+]  # fmt: skip
+
+
+def imports(file: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
+    return found
+
+
+def room(file: Path) -> str:
+    parts = file.relative_to(REPOSITORY / "study").parts
+    return parts[0].removesuffix(".py")
+
+
+def modules() -> list[Path]:
+    return [file for file in (REPOSITORY / "study").rglob("*.py") if file.read_text()]
+
+
+def test_search_spaces_and_results_know_neither_study_nor_each_other() -> None:
+    for package, strangers in {"search_spaces": {"study", "results"}, "results": {"study", "search_spaces"}}.items():
+        for file in (REPOSITORY / package).glob("*.py"):
+            assert not {name.split(".")[0] for name in imports(file)} & strangers, file
+
+
+def test_inside_study_a_module_imports_only_what_stands_below_it() -> None:
+    for file in modules():
+        for name in imports(file):
+            parts = name.split(".")
+            if parts[0] == "study" and len(parts) > 1 and parts[1] in BELOW:
+                assert BELOW.index(parts[1]) <= BELOW.index(room(file)), f"{file} imports {name}"
+
+
+def test_every_module_of_study_has_its_place() -> None:
+    assert {room(file) for file in modules()} == set(BELOW)
+
+
+def test_ray_is_known_only_on_its_own_side() -> None:
+    assert {room(file) for file in modules() if any(name.split(".")[0] == "ray" for name in imports(file))} == RAY
+
+
+def test_only_final_reads_the_test_file() -> None:
+    """The test set's files are named in data.TEST; data.py uses it to write them and to look at their sizes."""
+    users = set()
+    for package in ("study", "search_spaces", "results"):
+        for file in (REPOSITORY / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                named = getattr(node, "attr", getattr(node, "id", None))
+                if named == "TEST" or (isinstance(node, ast.Constant) and "-test.bin" in str(node.value)):
+                    users.add(file.name)
+    assert users == {"data.py", "final.py"}
+    tree = ast.parse((REPOSITORY / "study" / "data.py").read_text())
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    uses = {f.name for f in functions if any(getattr(node, "id", None) == "TEST" for node in ast.walk(f))}
+    assert uses == {"_refuse_foreign", "_cached", "_keep", "_check", "_synthetic"}
+
+
+def test_help_and_imports_load_nothing_heavy() -> None:
+    for code in ("import study, study.run", "import results", "import study.baseline"):
+        check = f"import sys; {code}; sys.exit(bool({{'torch', 'ray', 'optuna'}} & set(sys.modules)))"
+        assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0, code
