@@ -126,7 +126,8 @@ def _open(arguments: Arguments, command: list[str], recipe: "Recipe", epochs: in
         UsageError, DataError, ResourceError, EventLogError: it cannot begin, or go on.
     """
     import results
-    from study.pipeline.run_context import Machine, UsageError, as_json, resume_run, start_run
+    from study.errors import UsageError
+    from study.pipeline.run_context import Machine, as_json, resume_run, start_run
 
     machine = Machine.of(arguments)
     asked = {"command": command, "arguments": {**as_json(asdict(arguments)), "resume": None}}

@@ -16,9 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-
-class RecipeError(ValueError):
-    """A field that no Recipe has, or a value that its field refuses. The message is one line for the user."""
+from study.errors import RecipeError
 
 
 def _number(default: float, low: float, high: float, unit: str, *, above: bool = False) -> Any:

@@ -53,7 +53,7 @@ def _replay(arguments: Arguments, console: Console) -> int:
 
     import results
     from study import data
-    from study.pipeline.run_context import UsageError
+    from study.errors import UsageError
     from study.recipe import Recipe
     from study.training.loop import Diverged, Training
 

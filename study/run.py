@@ -252,7 +252,7 @@ def _question(arguments: Arguments) -> "SearchProblem":
 
     import results
     import search_spaces
-    from study.pipeline.run_context import UsageError
+    from study.errors import UsageError
     from study.recipe import load_recipe, parse
     from study.search.problem import SearchProblem, history
     from study.storage.event_log import StudyFile
@@ -305,7 +305,8 @@ def _open(
         UsageError, DataError, ResourceError, EventLogError: it cannot begin, or go on.
     """
     import results
-    from study.pipeline.run_context import Machine, UsageError, as_json, resume_run, start_run
+    from study.errors import UsageError
+    from study.pipeline.run_context import Machine, as_json, resume_run, start_run
     from study.recipe import BASELINE
     from study.search.asha import rungs
     from study.search.problem import hyperparameters_as_json

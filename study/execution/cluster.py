@@ -12,6 +12,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from study.errors import ClusterError
 from study.storage.store import Store
 
 LOCAL = "local"
@@ -21,10 +22,6 @@ SECONDS_TO_ANSWER = 5.0
 SECONDS_TO_SEE = 120.0  # a node that has no worker process yet starts one
 WAY_IN = "start one with: ray start --head, and give RAY_AUTH_MODE and the token alike on all machines"
 PACKAGES = ("study", "search_spaces", "results")
-
-
-class ClusterError(Exception):
-    """A cluster, or a store, that a study cannot use. The message is one line for the user."""
 
 
 def check_answers(address: str) -> None:

@@ -8,11 +8,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from study.errors import ResourceError
+
 STEP = 0.0001  # Ray's finest fraction of a resource
-
-
-class ResourceError(Exception):
-    """A request that no node can ever satisfy. The message is one line for the user."""
 
 
 @dataclass(frozen=True)

@@ -19,18 +19,15 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from study.data import Split
+from study.errors import StoreError, StudyFailed
 from study.execution import cluster, trainable
 from study.execution.resources import Slots
 from study.search.asha import EPOCH, METRIC
 from study.storage.event_log import EventLog, NotPickled
-from study.storage.store import Folder, Store, StoreError
+from study.storage.store import Folder, Store
 
 RETRIES = 2
 RAY_DIED = "Ray died on this machine"
-
-
-class StudyFailed(Exception):
-    """The study cannot go on. The message is one line for the user."""
 
 
 class Interruption(NotPickled, tune.Stopper):

@@ -18,8 +18,8 @@ from PIL import Image
 
 from results import significance as statistics
 from study import data
-from study.data import Split
-from study.execution.runner import StudyFailed
+from study.data import Split, test_set
+from study.errors import StudyFailed
 from study.execution.trainable import weights_of
 from study.pipeline.trainings import FinishedTraining, PlannedTraining
 from study.recipe import Recipe
@@ -74,20 +74,6 @@ def _read_array(path: Path) -> NDArray[np.float32]:
     return array
 
 
-def check_test_file(data_dir: Path, dataset: data.Dataset) -> None:
-    """Has the test file's checksum looked at before anything expensive; its images go nowhere.
-
-    Raises:
-        DataError: the file is missing, truncated or altered.
-    """
-    open_test(data_dir, dataset)
-
-
-def open_test(data_dir: Path, dataset: data.Dataset) -> Split:
-    """The sealed test set: the one place that reads its file."""
-    return data.read(data_dir, data.TEST[dataset])
-
-
 def _predict(recipe: Recipe, weights: bytes, training: Split, test: Split) -> NDArray[np.float32]:
     import torch
 
@@ -117,7 +103,7 @@ def conclude(
     for each in done:
         if each.status != "completed":
             raise StudyFailed(f"the final training of {each.job.role} ended {each.status}: {each.reason}")
-    test = open_test(data_dir, dataset)
+    test = test_set.open_test_set(data_dir, dataset)
     probabilities = evaluate(done, training, test, folder, study)
     roles = list(dict.fromkeys(each.job.role for each in done))
     seeds = list(dict.fromkeys(each.job.recipe.seed for each in done))

@@ -16,22 +16,24 @@ from filelock import FileLock, Timeout
 from results import RunError
 from search_spaces import SpaceError
 from study import data
-from study.data import DataError, Dataset, Split
+from study.data import Dataset, Split, test_set
+from study.errors import (
+    ClusterError,
+    DataError,
+    EventLogError,
+    RecipeError,
+    ResourceError,
+    StoreError,
+    StudyFailed,
+    UsageError,
+    WeightsError,
+)
 from study.execution import cluster, resources
-from study.execution.cluster import ClusterError
-from study.execution.resources import ResourceError, Slots
-from study.execution.runner import Interruption, StudyFailed
+from study.execution.resources import Slots
+from study.execution.runner import Interruption
 from study.flags import Parser
-from study.pipeline import final
-from study.recipe import RecipeError
-from study.storage.event_log import EventLogError, StudyFile, now, surroundings
-from study.storage.store import Folder, Store, StoreError, fetch
-from study.training.models import WeightsError
-
-
-class UsageError(Exception):
-    """A command line that cannot be carried out. The message is one line for the user."""
-
+from study.storage.event_log import StudyFile, now, surroundings
+from study.storage.store import Folder, Store, fetch
 
 # What a user can mend, each with its one line.
 REFUSALS = (
@@ -251,7 +253,7 @@ def _make_ready(machine: Machine, folder: Folder, say: Callable[[str], None]) ->
     began = time.perf_counter()
     data.prepare(machine.data_dir, machine.dataset, say)
     training = data.load_training(machine.data_dir, machine.dataset)
-    final.check_test_file(machine.data_dir, machine.dataset)
+    test_set.check(machine.data_dir, machine.dataset)
     train, validation = data.split(training)
     digests = {"digest": data.digest(training), "split_digest": data.digest(train, validation)}
     has_data = time.perf_counter()

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import results
 from study import data
 from study.data import Split
+from study.errors import StudyFailed
 from study.execution.resources import Slots
-from study.execution.runner import Arrays, Interruption, Recorder, StudyFailed, run_trials
+from study.execution.runner import Arrays, Interruption, Recorder, run_trials
 from study.execution.searcher import OptunaSearcher
 from study.execution.trainable import checkpoint_of
 from study.pipeline.progress import Progress

@@ -14,10 +14,11 @@ import optuna
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from study.errors import EventLogError
 from study.recipe import Recipe
 from study.search.asha import METRIC
 from study.search.problem import Known, PastTrial, SearchProblem, derived_seed
-from study.storage.event_log import Event, EventLogError
+from study.storage.event_log import Event
 
 # Attributes in which TPESampler, with constant_liar, keeps what it means to draw; here that is drawn at once.
 NOTED_BY_TPE = "tpe:relative_params"

@@ -11,7 +11,8 @@ import optuna
 import search_spaces
 from results import Run
 from search_spaces import Space, SpaceError
-from study.recipe import Recipe, RecipeError
+from study.errors import RecipeError
+from study.recipe import Recipe
 from study.training.models import require_weights
 
 CHECKED_DRAWS = 20

@@ -17,12 +17,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
+from study.errors import EventLogError
+
 Event = dict[str, Any]
 _EVENTS = ("trial", "epoch", "retry", "rest", "promote", "end")
-
-
-class EventLogError(Exception):
-    """A run's record that cannot be continued. The message is one line for the user."""
 
 
 class EventLog:

@@ -15,16 +15,13 @@ from pathlib import Path
 
 from pyarrow import fs
 
+from study.errors import StoreError
 from study.storage.event_log import Event, whole
 
 SECONDS_BETWEEN_COPIES = 5.0
 # Ray's own files, states of trainings, finished networks that wait for their evaluation, and what SQLite has beside a
 # database while it writes are no record.
 NO_RECORD = re.compile(r"(.*/)?(ray|checkpoints)/.*|(.*/)?\d+\.pt|(.*/)?\..*|.*\.db-(journal|wal|shm)")
-
-
-class StoreError(OSError):
-    """The store cannot be reached, or refuses. The message is one line for the user."""
 
 
 @dataclass(frozen=True)

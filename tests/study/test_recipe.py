@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from study.recipe import BASELINE, RECIPES, Recipe, RecipeError, load_recipe
+from study.errors import RecipeError
+from study.recipe import BASELINE, RECIPES, Recipe, load_recipe
 
 
 def test_a_recipe_that_names_no_field_is_the_published_baseline() -> None:

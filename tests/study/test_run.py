@@ -17,9 +17,8 @@ from optuna.trial import TrialState
 
 import results
 from study import baseline, run
-from study.data import Split
+from study.data import Split, test_set
 from study.execution import trainable
-from study.pipeline import final
 
 SPACE = """
 def small(trial):
@@ -297,13 +296,13 @@ def test_an_altered_test_file_is_refused_before_any_training(
 def test_permuted_test_labels_change_the_verdict_and_not_the_choice(
     finished: results.Run, synthetic_dir: Path, spaces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sealed = final.open_test
+    sealed = test_set.open_test_set
 
     def permuted(data_dir: Path, dataset: str) -> Split:
         test = sealed(data_dir, "synthetic")
         return Split(test.images, np.random.default_rng(0).permutation(test.labels))
 
-    monkeypatch.setattr(final, "open_test", permuted)
+    monkeypatch.setattr(test_set, "open_test_set", permuted)
     assert study(synthetic_dir, tmp_path, "permuted", "--space", f"{spaces}:small", "--max-concurrent", "1") == 0
     chance = results.load_run(tmp_path / "permuted")
     assert json.loads((chance.path / "best.json").read_text()) == json.loads((finished.path / "best.json").read_text())

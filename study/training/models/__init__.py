@@ -6,8 +6,9 @@ Every network takes float32 [B, 3, 32, 32] and gives logits [B, 10].
 import torch
 from torch import nn
 
+from study.errors import WeightsError
 from study.recipe import Recipe
-from study.training.models.weights import WeightsError, imagenet_weights
+from study.training.models.weights import imagenet_weights
 
 __all__ = ["WeightsError", "build", "require_weights"]
 

@@ -5,9 +5,7 @@ from typing import Any
 
 import torch
 
-
-class WeightsError(RuntimeError):
-    """Pretrained weights that are neither in the cache nor to be had. One line that says which file belongs where."""
+from study.errors import WeightsError
 
 
 def imagenet_weights(model: str) -> dict[str, Any]:

@@ -28,7 +28,8 @@ import pytest
 from PIL import Image
 
 from study import data
-from study.data import DataError, NoSourceAnswers, Part, Split
+from study.data import NoSourceAnswers, Part, Split
+from study.errors import DataError
 from study.recipe import Recipe
 from study.training.loop import Training
 

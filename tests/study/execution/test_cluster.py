@@ -23,7 +23,8 @@ from ray.cluster_utils import Cluster
 import results
 from benchmarks.chaos import one_thread, without_times
 from study import run
-from study.storage.store import Folder, Store, StoreError
+from study.errors import StoreError
+from study.storage.store import Folder, Store
 
 # A driver whose trainings are slow, save their state all the time, and say where they run, what they go on from, and
 # where in memory their images are.

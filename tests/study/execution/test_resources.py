@@ -1,6 +1,7 @@
 import pytest
 
-from study.execution.resources import ResourceError, check_fraction, plan
+from study.errors import ResourceError
+from study.execution.resources import check_fraction, plan
 
 LAPTOP = [{"CPU": 2.0}]
 COLAB = [{"CPU": 2.0, "GPU": 1.0}]

@@ -116,7 +116,7 @@ def test_metrics_carry_the_evidence_and_the_cost_of_every_part(defended: results
     assert all(f"{word}:" in said for word in ("Finalists", "Early stopping", "Control", "Attribution", "Cost"))
 
 
-FORMAT = (Path(__file__).parent.parent / "docs" / "run-directory.md").read_text()
+FORMAT = (Path(__file__).parents[3] / "docs" / "run-directory.md").read_text()
 # What is inside of these is named elsewhere: fields of a Recipe, flags, packages, epochs.
 OPEN = {"arguments", "base", "baseline", "knobs", "recipe", "config", "versions", "published_train_loss"}
 

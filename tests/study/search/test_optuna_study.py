@@ -7,12 +7,12 @@ import pytest
 from optuna.trial import TrialState
 
 from search_spaces import SpaceError, load
+from study.errors import EventLogError
 from study.execution.searcher import OptunaSearcher
 from study.recipe import BASELINE
 from study.search.asha import ASHA
 from study.search.optuna_study import OptunaDatabase, OptunaStudy, PausedAsPrunedStorage, Suggestion
 from study.search.problem import SearchProblem
-from study.storage.event_log import EventLogError
 
 QUESTION = SearchProblem(load("cnn"), "cnn", BASELINE, max_epochs=9, seed=5)
 

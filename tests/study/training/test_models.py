@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from study.data import Split
-from study.recipe import BASELINE, RECIPES, Recipe, RecipeError
+from study.errors import RecipeError, WeightsError
+from study.recipe import BASELINE, RECIPES, Recipe
 from study.training import models
 from study.training.loop import Training
 from study.training.models.fast import BIAS_SCALE, whitening_filters
-from study.training.models.weights import WeightsError
 
 IMAGES = torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 FAST = RECIPES["fast"].with_fields({"channels": "24-16-16-16"})

@@ -1,0 +1,48 @@
+"""The errors that a user can mend. Each message is one line that says what was given and what is allowed.
+
+The command lines print it and exit with 2 (bad input) or 1 (the study failed); from Python it is raised.
+"""
+
+
+class StudyError(Exception):
+    """The base class of all errors that `study` raises on purpose."""
+
+
+class UsageError(StudyError):
+    """A setting, or a combination of settings, that is not allowed."""
+
+
+class RecipeError(StudyError, ValueError):
+    """A field that no Recipe has, or a value that its field does not allow."""
+
+
+class DataError(StudyError):
+    """A data set that cannot be used."""
+
+
+class ModelError(StudyError):
+    """A network or a trainer that cannot be loaded, built or trained."""
+
+
+class WeightsError(ModelError):
+    """Pretrained weights that are neither in the cache nor can be downloaded."""
+
+
+class EventLogError(StudyError):
+    """A run directory whose records cannot be continued."""
+
+
+class ResourceError(StudyError):
+    """Compute that was asked for and that no node has."""
+
+
+class ClusterError(StudyError):
+    """A Ray cluster, or a store, that a study cannot use."""
+
+
+class StoreError(StudyError, OSError):
+    """A store that cannot be reached, or that refuses."""
+
+
+class StudyFailed(StudyError):
+    """The study began and cannot continue; what was finished is in its run directory."""
