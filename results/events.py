@@ -1,18 +1,22 @@
 """The events of a study, and the one reducer that turns them into its state.
 
     state = State()
-    for event in read_events(path):
-        state.apply(event)
+    for line in lines:
+        state.apply(from_json(json.loads(line)))
 
 Their JSON is format 1 of docs/run-directory.md. The event log is the truth: the searcher, the scheduler, the progress
-display and the tables see `State`, whether the study runs for the first time or is resumed.
+display and the tables see `State`, whether the study runs for the first time or is resumed. `study` writes events,
+`results` reads them; they live here because `study` may import `results` and not the other way round.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from study.errors import EventLogError
+
+class EventError(ValueError):
+    """Events that no study writes in this order. One line for the user."""
+
 
 Status = Literal["completed", "stopped", "diverged", "failed"]
 # Keys of an epoch's JSON that are no metric.
@@ -216,26 +220,26 @@ class State:
         epochs: finished epochs of all trials together.
 
     Raises:
-        EventLogError: from `apply`, an event that cannot be the next one.
+        EventError: from `apply`, an event that cannot be the next one.
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.trials: dict[int, TrialState] = {}
         self.epochs = 0
+        self._running: dict[int, TrialState] = {}
+        self._paused: dict[int, TrialState] = {}
         for event in events:
             self.apply(event)
 
     def apply(self, event: Event) -> None:
         if isinstance(event, TrialStarted):
             if event.number != len(self.trials):
-                raise EventLogError(f"the event log is damaged: trial {event.number} starts out of order")
-            self.trials[event.number] = TrialState(event)
+                raise EventError(f"the event log is damaged: trial {event.number} starts out of order")
+            self.trials[event.number] = self._running[event.number] = TrialState(event)
             return
         trial = self.trials.get(event.number)
         if trial is None or trial.end is not None:
-            raise EventLogError(
-                f"the event log is damaged: trial {event.number} continues after its end, or never began"
-            )
+            raise EventError(f"the event log is damaged: trial {event.number} continues after its end, or never began")
         match event:
             case EpochFinished():
                 if event.epoch > trial.epoch:
@@ -243,17 +247,25 @@ class State:
                 trial.epochs = [each for each in trial.epochs if each.epoch < event.epoch] + [event]
             case TrialPaused():
                 trial.paused = True
+                self._paused[event.number] = trial
+                self._running.pop(event.number, None)
             case TrialPromoted():
                 trial.paused = False
+                self._running[event.number] = trial
+                self._paused.pop(event.number, None)
             case TrialEnded():
                 trial.end, trial.paused = event, False
-
-    def unfinished(self) -> Iterator[TrialState]:
-        """Trials that have begun and not ended, by number."""
-        return (trial for trial in self.trials.values() if trial.end is None)
+                self._running.pop(event.number, None)
+                self._paused.pop(event.number, None)
 
     def running(self) -> list[TrialState]:
-        return [trial for trial in self.trials.values() if trial.is_running]
+        """Trials that run, by number. Its cost does not grow with the trials that have ended."""
+        return [self._running[number] for number in sorted(self._running)]
 
     def paused(self) -> list[TrialState]:
-        return [trial for trial in self.trials.values() if trial.paused]
+        """Trials that wait at a rung, by number."""
+        return [self._paused[number] for number in sorted(self._paused)]
+
+    def unfinished(self) -> list[TrialState]:
+        """Trials that have begun and not ended, by number."""
+        return sorted([*self._running.values(), *self._paused.values()], key=lambda trial: trial.number)
