@@ -58,7 +58,7 @@ def test_an_audit_changes_no_choice(defended: results.Run) -> None:
     assert set(defended.trials.index) == set(range(6))
     confirmed = results.finalists(defended)
     assert json.loads((defended.path / "best.json").read_text())["trial"] == confirmed.index[0]
-    assert set(confirmed.index) == set(results.leaderboard(defended.trials).index[:2])
+    assert set(confirmed.index) == set(results.leaderboard(defended).index[:2])
 
 
 def test_finalists_are_trained_from_fresh_seeds_and_the_best_mean_wins(defended: results.Run) -> None:
@@ -158,7 +158,7 @@ def test_a_resumed_study_gathers_evidence_that_was_not_asked_for_before(defended
 def test_a_replayed_trial_is_the_same_to_the_last_bit(
     defended: results.Run, synthetic_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    number = int(results.best(defended.trials).name)  # type: ignore[call-overload]
+    number = int(results.best(defended).name)  # type: ignore[call-overload]
     assert replay.main([str(defended.path), "--trial", str(number), "--data-dir", str(synthetic_dir)]) == 0
     assert "same to the last bit" in capsys.readouterr().out
 
@@ -168,7 +168,7 @@ def test_a_replay_shows_the_first_difference(
 ) -> None:
     path = Path(shutil.copytree(defended.path, tmp_path / "altered", ignore=shutil.ignore_patterns("ray")))
     events = [json.loads(line) for line in (path / "epochs.jsonl").read_text().splitlines()]
-    of_best = int(results.best(defended.trials).name)  # type: ignore[call-overload]
+    of_best = int(results.best(defended).name)  # type: ignore[call-overload]
     second = next(e for e in events if e["event"] == "epoch" and (e["number"], e["training_iteration"]) == (of_best, 2))
     second["val_loss"] = float(np.nextafter(second["val_loss"], 1.0))
     (path / "epochs.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
