@@ -9,7 +9,7 @@ REPOSITORY = Path(__file__).parent.parent
 RAY = {"execution", "search"}  # search/asha.py until its Ray side is apart
 BELOW = [
     "errors", "flags", "recipe", "storage", "data", "training", "search", "execution", "pipeline", "baseline", "replay",
-    "run",
+    "run", "cli", "__main__",
 ]  # fmt: skip
 
 
