@@ -322,7 +322,7 @@ def test_a_baseline_run_that_goes_on_shows_its_losses_so_far(opened: Reader, tmp
 def test_nothing_in_a_run_directory_can_become_markup_or_script(run: Run, opened: Reader, tmp_path: Path) -> None:
     path = variant(
         run, tmp_path / "evil", name=EVIL, command=[EVIL], reason=EVIL, space=EVIL, created=EVIL, git=None,
-        versions={EVIL: EVIL}, test_openings=[{"time": EVIL, "role": EVIL, "seed": EVIL}],
+        versions={EVIL: EVIL}, test_openings=[{"time": EVIL, "role": EVIL, "seed": 1}],
     )  # fmt: skip
     quoted = json.dumps(EVIL)
     events = (path / "epochs.jsonl").read_text().replace('"optimizer"', quoted).replace('"adamw"', quoted)
