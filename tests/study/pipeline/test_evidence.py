@@ -77,7 +77,7 @@ def test_the_control_is_random_search_with_the_same_epochs(defended: results.Run
     assert defended.control is not None
     spent = defended.trials["epochs"].sum()
     assert spent <= defended.control.trials["epochs"].sum() < spent + 2 * 3  # what ran when the budget was reached ends
-    assert defended.control.knobs == defended.knobs
+    assert defended.control.hyperparameters == defended.hyperparameters
     beside = results.control(defended)
     assert beside is not None
     assert beside["epochs"] == spent
@@ -189,7 +189,7 @@ def test_a_fixed_field_is_so_in_every_trial_and_is_not_varied(local_ray: None, c
     flags = ["--fix", "batch_size=64", "--fix", "flip=random", "--samples", "3", "--final-epochs", "1"]
     assert run.main([*common, "--name", "fixed", *flags]) == 0
     fixed = results.load_run(Path(common[5]) / "fixed")
-    assert set(fixed.knobs) == {"lr"}
+    assert set(fixed.hyperparameters) == {"lr"}
     assert {fixed.recipe(number)["batch_size"] for number in range(3)} == {64}
     assert {fixed.recipe(number)["flip"] for number in range(3)} == {"random"}
     assert fixed.final is not None
