@@ -1,6 +1,7 @@
 """What a search asks: which Recipe fields vary, around which Recipe, from which seed."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
@@ -128,7 +129,7 @@ def history(run: Run, question: SearchProblem) -> list[PastTrial]:
     found: list[PastTrial] = []
     for number in map(int, run.trials.index[run.trials["epochs"] > 0]):
         recipe, status = run.recipe(number), run.trials["status"][number]
-        if status == "running":
+        if math.isnan(run.trials["ended"][number]):
             continue
         asked = question.base.as_dict() | question.draw_known(recipe).fields
         if all(asked[name] == value for name, value in recipe.items() if name not in ("epochs", "seed")):
