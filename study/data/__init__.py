@@ -33,6 +33,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from study.data.dataset import Split
 from study.errors import DataError
 
 Dataset = Literal["cifar10", "synthetic"]
@@ -75,14 +76,6 @@ class NoSourceAnswers(DataError):
 
 class _Unavailable(Exception):
     """Why a source is left for the next one."""
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Images uint8 [N, 32, 32, 3] (channels last, as a batch is gathered), labels int64 [N]."""
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
