@@ -187,12 +187,13 @@ class Recipe:
 
         A hyperparameter that is in here whatever else is drawn is a mistake of the space that draws it.
         """
+        registries: dict[str, Mapping[str, Any]] = {"model": MODELS, "optimizer": OPTIMIZERS, "schedule": SCHEDULES}
         unused: dict[str, str] = {}
-        for owner, registry in {"model": MODELS, "optimizer": OPTIMIZERS, "schedule": SCHEDULES}.items():
-            chosen = getattr(self, owner)
-            of_some = {name for entry in registry.values() for name in entry.uses}  # type: ignore[attr-defined]
-            of_this = registry[chosen].uses if chosen in registry else USED_BY_REFERENCE.get(chosen.split(":")[0], ())  # type: ignore[attr-defined]
-            unused |= {name: f"{owner} is {chosen!r}" for name in FIELDS if name in of_some and name not in of_this}
+        for owner, registry in registries.items():
+            name = getattr(self, owner)
+            uses = registry[name].uses if name in registry else USED_BY_REFERENCE.get(name.split(":")[0], ())
+            used_by_some = {each for entry in registry.values() for each in entry.uses}
+            unused |= {each: f"{owner} is {name!r}" for each in FIELDS if each in used_by_some and each not in uses}
         return unused
 
 

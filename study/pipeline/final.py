@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from results import significance as statistics
-from study import data
-from study.data import Split, test_set
+from study.data import Dataset, Split, test_set
+from study.data.test_set import Opening
 from study.errors import StudyFailed
 from study.execution.trainable import weights_of
 from study.pipeline.trainings import FinishedTraining, PlannedTraining
@@ -86,9 +86,7 @@ def _predict(recipe: Recipe, weights: bytes, training: Split, test: Split) -> ND
 
 def conclude(
     done: Sequence[FinishedTraining],
-    training: Split,
-    data_dir: Path,
-    dataset: data.Dataset,
+    dataset: Dataset,
     folder: Folder,
     study: StudyFile,
 ) -> None:
@@ -101,8 +99,9 @@ def conclude(
     for each in done:
         if each.status != "completed":
             raise StudyFailed(f"the final training of {each.job.role} ended {each.status}: {each.reason}")
-    test = test_set.open_test_set(data_dir, dataset)
-    probabilities = evaluate(done, training, test, folder, study)
+    openings = [Opening.of(folder.path, each.job.role, each.job.recipe) for each in done]
+    test = test_set.open_test_set(dataset, openings)
+    probabilities = evaluate(done, dataset.training, test, folder, study)
     roles = list(dict.fromkeys(each.job.role for each in done))
     seeds = list(dict.fromkeys(each.job.recipe.seed for each in done))
     recipes = {role: next(each.job.recipe for each in done if each.job.role == role) for role in roles}
@@ -116,7 +115,7 @@ def conclude(
         "published_accuracy": PUBLISHED_ACCURACY,
         "published_train_loss": {str(epoch): loss for epoch, loss in PUBLISHED_LOSS.items()},
         "final_epochs": done[0].job.recipe.epochs,
-        "dataset": dataset,
+        "dataset": dataset.name,
     }
     if "baseline" in roles:
         said = statistics.verdict(correct["winner"], correct["baseline"])
@@ -130,7 +129,7 @@ def conclude(
             },
             "verdict": said.verdict,
             "about": said.about,
-            "sentence": said.sentence + (SYNTHETIC if dataset == "synthetic" else ""),
+            "sentence": said.sentence + (SYNTHETIC if dataset.name == "synthetic" else ""),
         }
     if "tuned_baseline" in roles:
         metrics["attribution"] = {

@@ -125,8 +125,8 @@ def cutout(images: Tensor, strength: float) -> Tensor:
     return images.masked_fill(_inside_rectangle(side, side, images), 0)
 
 
-# Name -> augmentation, applied in this order. Its strength is the Recipe's field of that name, or for one that was added
-# from outside the option `augmentation.<name>`.
+# Name -> augmentation, applied in this order. Its strength is the Recipe's field of that name, or for one that was
+# added from outside the option `augmentation.<name>`.
 AUGMENTATIONS: dict[str, Augmentation] = {
     "jitter": Augmentation(jitter, on="pixels"),
     "cutout": Augmentation(cutout, on="normalized"),

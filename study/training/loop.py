@@ -140,7 +140,7 @@ class Training:
             yield self._one_epoch()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the rest of the training depends on: tensors and plain values only (weights-only loadable)."""
+        """Everything that the rest of the training depends on: tensors and plain values, loadable with weights_only."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -192,7 +192,7 @@ class Training:
         """Some training images uint8 [n, H, W, C]: the first ones, or, where these do not show every class (as in a
         split that is sorted by class), evenly spaced ones."""
         number = max(1, min(SAMPLE_IMAGES, SAMPLE_PIXELS // (self.spec.height * self.spec.width)))
-        if torch.equal(self._labels[:number].unique(), self._labels.unique()):
+        if torch.equal(torch.unique(self._labels[:number]), torch.unique(self._labels)):
             return self._pixels[:number]
         return self._pixels[:: math.ceil(len(self._pixels) / number)]
 
@@ -271,7 +271,7 @@ class Training:
         return F.cross_entropy(logits, targets, weights, label_smoothing=smoothing, reduction="sum") / len(logits)
 
     def _autocast(self) -> AbstractContextManager[None]:
-        """Mixed precision on a GPU; on a CPU where the recipe says so, which pays with the matrix units of newer ones."""
+        """Mixed precision on a GPU; on a CPU where the recipe says so, for the matrix units of newer ones."""
         if self.device.type == "cuda":
             return torch.autocast("cuda")
         # A disabled autocast costs 2% of a step on few images.
@@ -293,7 +293,8 @@ class Training:
             raise Diverged(self.epoch, step, float(self._losses[step - 1]))
 
     def _size_of_weights(self) -> float:
-        """The sum of the largest weights: not finite where the last step of an epoch has overflowed a weight, which no later loss may show."""
+        """The sum of the largest weights; not finite where the last step of an epoch has overflowed a weight, which no
+        later loss may show."""
         return float(torch.stack([parameter.detach().abs().max() for parameter in self.model.parameters()]).sum())
 
     def _validate(self) -> dict[str, float | None]:
@@ -301,7 +302,7 @@ class Training:
             return dict.fromkeys(("val_loss", *(f"val_{name}" for name in self._metrics)))
         pixels, labels = self._validation
         logits = self._logits(pixels)
-        # In float64 no two logits that differ become equal probabilities, so that each prediction is that of the logits.
+        # In float64 no two logits that differ become equal probabilities, so that predictions are those of the logits.
         probabilities = logits.double().softmax(1).cpu().numpy()
         loss = float(F.cross_entropy(logits, labels))
         if not math.isfinite(loss):

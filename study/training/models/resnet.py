@@ -25,12 +25,12 @@ def build(recipe: Recipe, spec: ImageSpec, train_images: Tensor) -> nn.Module:
     model: nn.Module = torchvision.models.resnet18(num_classes=spec.num_classes)
     small = max(spec.height, spec.width) <= SMALL_IMAGE
     if small:
-        model.conv1 = nn.Conv2d(spec.channels, 64, 3, padding=1, bias=False)
+        stem = nn.Conv2d(spec.channels, 64, 3, padding=1, bias=False)
         model.maxpool = nn.Identity()
-    elif spec.channels != 3:
-        model.conv1 = nn.Conv2d(spec.channels, 64, 7, stride=2, padding=3, bias=False)
-    if small or spec.channels != 3:
-        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+    else:
+        stem = nn.Conv2d(spec.channels, 64, 7, stride=2, padding=3, bias=False)
+    nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
+    model.conv1 = stem
     if recipe.pretrained:
         state = imagenet_weights("resnet18")
         first = with_channels(state["conv1.weight"], spec.channels)

@@ -12,8 +12,8 @@ CONFIGURATION = {"vgg11_bn": "A", "vgg16_bn": "D"}
 
 def build(recipe: Recipe, spec: ImageSpec, train_images: Tensor) -> nn.Module:
     """The convolutions of VGG-11 or VGG-16 and one linear layer in place of ImageNet's three, behind a dropout (as in
-    kuangliu/pytorch-cifar). Five poolings leave 1 x 1 pixels of a 32 x 32 image. A side of one pixel is not halved; what
-    is left of a larger image is averaged.
+    kuangliu/pytorch-cifar). Five poolings leave 1 x 1 pixels of a 32 x 32 image. A side of one pixel is not halved;
+    what is left of a larger image is averaged.
 
     Pretrained, the linear layer is new.
 

@@ -202,7 +202,9 @@ def test_no_weights_are_asked_for_where_none_are_used(weights_folder: Path) -> N
 
 def test_torchvision_is_loaded_for_its_own_networks_only() -> None:
     code = (
-        "import sys, torch\nfrom study.data.dataset import CIFAR10\nfrom study.training import loop, models\nfrom study.recipe import BASELINE, RECIPES\n"
+        "import sys, torch\n"
+        "from study.data.dataset import CIFAR10\nfrom study.training import loop, models\n"
+        "from study.recipe import BASELINE, RECIPES\n"
         "for name in ('baseline', 'fast'): models.build(RECIPES[name], CIFAR10, torch.randn(4, 3, 32, 32))\n"
         "sys.exit('torchvision' in sys.modules)"
     )

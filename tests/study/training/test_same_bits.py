@@ -46,7 +46,7 @@ EXPECTED = {
     "vgg11_bn": ("98b5da1efceefea6", [2.3039777278900146]),
 }
 EXPECTED_PREDICTIONS = "a87bc60c47c6ea0b"
-SAME_MACHINE = TAKEN_WITH == (torch.__version__, torch.backends.cpu.get_cpu_capability())
+SAME_MACHINE = (torch.__version__, torch.backends.cpu.get_cpu_capability()) == TAKEN_WITH
 
 
 def split(synthetic: Split, start: int, number: int) -> Split:
