@@ -7,6 +7,7 @@ python -m search_spaces --show cnn --samples 5
 import argparse
 import inspect
 import sys
+from collections.abc import Sequence
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from rich.console import Console
@@ -61,22 +62,22 @@ def written(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m search_spaces", description=__doc__.split("\n")[0])
     parser.add_argument(
         "--show", metavar="SPACE", help="draw from this space: a name, file.py:function or module:function"
     )
     parser.add_argument("--samples", type=int, default=5, metavar="N", help="how many draws (default 5)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draws (default 0)")
-    arguments = parser.parse_args()
-    if arguments.samples < 1:
-        parser.error(f"argument --samples: {arguments.samples} is refused; allowed: 1 or more")
+    asked = parser.parse_args(arguments)
+    if asked.samples < 1:
+        parser.error(f"argument --samples: {asked.samples} is refused; allowed: 1 or more")
     console = Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
     try:
-        if arguments.show is None:
-            console.print(*overview(arguments.seed), sep="\n")
+        if asked.show is None:
+            console.print(*overview(asked.seed), sep="\n")
         else:
-            console.print(samples(arguments.show, arguments.samples, arguments.seed))
+            console.print(samples(asked.show, asked.samples, asked.seed))
     except SpaceError as error:
         parser.error(f"argument --show: {error}")
 

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import results
-from study import data
-from study.data import Split
+from study.data import Dataset
 from study.errors import StudyFailed
 from study.execution.resources import Slots
 from study.execution.runner import Arrays, Interruption, Recorder, run_trials
@@ -40,7 +39,7 @@ class Settings:
 def search(
     question: SearchProblem,
     settings: Settings,
-    training: Split,
+    dataset: Dataset,
     slots: Slots,
     interruption: Interruption,
     screen: Progress,
@@ -98,7 +97,7 @@ def search(
                 asha,
                 recorder,
                 count=settings.samples * (len(asha.rungs) + 1),
-                arrays=Arrays(*data.split(training)),
+                arrays=Arrays(*dataset.split()),
                 slots=slots,
                 interruption=interruption,
                 folder=folder,

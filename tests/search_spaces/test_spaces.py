@@ -5,7 +5,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from search_spaces import SPACES, Fields, Pinned, SpaceError, contains, draw, draws, in_words, knobs, load
+from search_spaces import SPACES, Fields, Pinned, SpaceError, contains, draw, draws, in_words, knobs
 from study.recipe import BASELINE, RECIPES
 
 
@@ -139,50 +139,6 @@ def test_a_range_knows_its_values_and_reads_well(
     assert contains(distribution, inside)
     assert not contains(distribution, outside)
     assert in_words(distribution) == words
-
-
-def test_a_space_of_ones_own_is_a_function_in_a_file(tmp_path: Path) -> None:
-    (tmp_path / "neighbour.py").write_text("LOW = 0.01\n")
-    file = tmp_path / "mine.py"
-    file.write_text(
-        "from neighbour import LOW\ndef space(trial):\n    return {'lr': trial.suggest_float('lr', LOW, 0.1)}\n"
-    )
-    assert set(knobs(load(f"{file}:space"))) == {"lr"}
-
-
-def test_a_space_may_come_from_a_package() -> None:
-    assert load("search_spaces.sgd:space") is SPACES["sgd"]
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("cnnn", "unknown; allowed: baseline, sgd, cnn, "),
-        ("nowhere.py:space", "there is no file nowhere.py"),
-        ("os.path:space", "os.path has no function 'space'"),
-        ("not.there:space", "not.there fails to import"),
-        (":space", "unknown; allowed"),
-    ],
-)
-def test_a_space_that_is_not_there_is_refused_in_one_line(name: str, words: str) -> None:
-    with pytest.raises(SpaceError, match=words) as error:
-        load(name)
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("raise RuntimeError('half done')", "RuntimeError: half done"),
-        ("def space(:", "SyntaxError"),
-        ("", "no function"),
-    ],
-)
-def test_a_file_that_cannot_be_used_is_refused_with_its_reason(tmp_path: Path, text: str, words: str) -> None:
-    (tmp_path / "broken.py").write_text(text)
-    with pytest.raises(SpaceError, match=words) as error:
-        load(f"{tmp_path / 'broken.py'}:space")
-    assert "\n" not in str(error.value)
 
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
