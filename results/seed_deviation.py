@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results.tables import Run, RunError, load_runs
+from results.run import Run, RunError
+from results.run_directory import load_runs
 
 PUBLISHED = Path(__file__).with_name("seed_deviation.csv")
 COLUMNS = {
@@ -88,11 +89,11 @@ def _rows(run: Run) -> Iterable[dict[str, Any]]:
     final = run.final or {}
     for role in ("winner", "baseline", "tuned_baseline", "recipe_under_test"):
         side = final.get(role)
-        if side is None or len(side["seeds"]) < 2:
+        if side is None or len(side["seeds"]) < 2 or "model" not in side["recipe"]:
             continue
         accuracies = np.array([each["accuracy"] for each in side["seeds"]])
         yield {
-            "dataset": final.get("dataset", run.study["dataset"]),
+            "dataset": run.study["dataset"],
             "family": side["recipe"]["model"],
             "epochs": final["final_epochs"],
             "images": side["n"],

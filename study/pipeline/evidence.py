@@ -76,7 +76,7 @@ def choose_among_finalists(
     best.json then has the one with the best mean validation accuracy.
     """
     run = results.load_run(opened.run_dir)
-    best = results.leaderboard(run.trials).index[:count]
+    best = results.leaderboard(run).index[:count]
     recipes = {int(number): Recipe(**run.recipe(int(number))) for number in best}
     run_trainings(
         [

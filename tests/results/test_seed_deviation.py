@@ -28,7 +28,7 @@ def test_of_an_unknown_family_or_data_set_nothing_is_known() -> None:
 
 
 def test_a_run_adds_a_row_for_each_recipe_with_several_seeds_and_only_once(tmp_path: Path) -> None:
-    run = made_run(tmp_path / "made", [], {}, final=made_final(0.80, 0.82, dataset="cifar10"))
+    run = made_run(tmp_path / "made", [], {}, final=made_final(0.80, 0.82))
     alone = made_run(tmp_path / "alone", [], {}, final=made_final(0.80))
     unfinished = made_run(tmp_path / "unfinished", [], {})
     table = grow_seed_deviations([run, alone, unfinished], NONE)
@@ -40,14 +40,14 @@ def test_a_run_adds_a_row_for_each_recipe_with_several_seeds_and_only_once(tmp_p
 
 
 def test_however_many_runs_are_pooled_they_count_as_eleven_seeds(tmp_path: Path) -> None:
-    run = made_run(tmp_path / "made", [], {}, final=made_final(0.8, *np.linspace(0.7, 0.9, 40), dataset="cifar10"))
+    run = made_run(tmp_path / "made", [], {}, final=made_final(0.8, *np.linspace(0.7, 0.9, 40)))
     found = pooled(grow_seed_deviations([run], NONE), "cifar10", "cnn")
     assert found is not None
     assert found.freedom == 10
 
 
 def test_the_command_prints_and_writes_the_grown_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made_run(tmp_path / "runs" / "made", [], {}, final=made_final(0.80, 0.82, dataset="flowers"))
+    made_run(tmp_path / "runs" / "made", [], {}, final=made_final(0.80, 0.82), dataset="flowers")
     file = tmp_path / "grown.csv"
     assert main([str(tmp_path / "runs"), "--output", str(file)]) == 0
     assert "flowers, cnn: 1.41 points, from 2 recipes" in capsys.readouterr().out
