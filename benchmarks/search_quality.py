@@ -47,7 +47,7 @@ def accuracies(arm: str, seed: int, data_dir: Path) -> list[float]:
     whole = arm == "random search"
     samples = WHOLE_TRIALS if whole else SAMPLES
     method = "tpe" if arm.startswith("TPE") else "random"
-    question = SearchProblem(search_spaces.SPACES["cnn"], "cnn", BASELINE, EPOCHS, seed, method=method)  # type: ignore[arg-type]
+    question = SearchProblem(search_spaces.SPACES["cnn-wide"], "cnn-wide", BASELINE, EPOCHS, seed, method=method)  # type: ignore[arg-type]
     asha = ASHA(EPOCHS, EPOCHS if whole else 1, 2, samples)
     told = OptunaStudy(question, PausedAsPrunedStorage(asha.paused, before=0))
     searcher = OptunaSearcher(
