@@ -125,7 +125,7 @@ def _end_completed(recorder: Recorder, max_epochs: int) -> None:
 
 
 def _keep_best(run: results.Run) -> None:
-    ranked = results.leaderboard(run.trials)
+    ranked = results.leaderboard(run)
     if ranked.empty:
         reasons = run.trials["stop_reason"].dropna().value_counts()
         why = f"most often: {reasons.index[0]}" if len(reasons) else "none finished an epoch"
