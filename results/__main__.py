@@ -63,6 +63,9 @@ def flags() -> Parser:
     exported.add_argument("--output", type=Path, metavar="FILE", help=about)
     listed = command("list", commands.run_list, "all runs: date, space, samples, best, verdict, status", with_json=True)
     listed.add_argument("directory", metavar="DIR", nargs="?", type=Path, default=Path(RUNS_DIR))
+    fetched = command("fetch", commands.run_fetch, "bring a run here from a store", with_json=False)
+    fetched.add_argument("url", metavar="URL", help="the run in its store, such as s3://BUCKET/studies/NAME")
+    fetched.add_argument("--runs-dir", type=Path, default=Path(RUNS_DIR), metavar="DIR", help="where runs are kept")
     return parser
 
 

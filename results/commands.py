@@ -102,6 +102,12 @@ def run_log(asked: argparse.Namespace) -> None:
     print(f"{on_one_line(str(run.path))}: {count(len(run.trials), 'trial')} in {asked.to}")
 
 
+def run_fetch(asked: argparse.Namespace) -> None:
+    from results.fetch import fetch
+
+    print(fetch(asked.url, asked.runs_dir))
+
+
 def run_compare(asked: argparse.Namespace) -> None:
     if len(asked.runs) < 2:
         raise UsageError("compare takes two runs or more")

@@ -9,8 +9,10 @@ from tensorboard.compat.proto.event_pb2 import Event as TensorBoardEvent
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.types_pb2 import DT_STRING
-from tensorboard.plugins.hparams import summary as hparams
+from tensorboard.plugins.hparams import metadata as hparams_plugin
 from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS, STATUS_UNKNOWN
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.text import metadata as text_plugin
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
@@ -42,7 +44,7 @@ class TensorBoard:
         name = event.trial_id or f"trial_{event.number:05d}"
         writer = self._trials[event.number] = EventFileWriter(str(self._folder / name))
         drawn = {key: value for key, value in event.config.items() if value is not None}
-        _write(writer, hparams.session_start_pb(drawn, group_name=name, start_time_secs=event.time), event.time)
+        _write(writer, hparams_pb(drawn, trial_id=name, start_time_secs=event.time), event.time)
 
     def log_epoch(self, event: EpochFinished) -> None:
         values = [Summary.Value(tag=name, simple_value=value) for name, value in measured(event).items()]
@@ -51,7 +53,12 @@ class TensorBoard:
     def end_trial(self, event: TrialEnded) -> None:
         status = _STATUS.get(event.status, STATUS_UNKNOWN)
         writer = self._trials.pop(event.number)
-        _write(writer, hparams.session_end_pb(status, end_time_secs=event.time), event.time)
+        ended = HParamsPluginData(session_end_info=SessionEndInfo(status=status, end_time_secs=event.time))
+        about = hparams_plugin.create_summary_metadata(ended)
+        value = Summary.Value(
+            tag=hparams_plugin.SESSION_END_INFO_TAG, metadata=about, tensor=hparams_plugin.NULL_TENSOR
+        )
+        _write(writer, Summary(value=[value]), event.time)
         writer.close()
 
     def finish(self, summary: Mapping[str, Any], numbers: Mapping[str, float], files: Iterable[Path]) -> None:

@@ -93,7 +93,7 @@ def test_wandb_writes_offline_files_one_run_a_trial(run: results.Run, monkeypatc
 
 
 def wandb_history(folder: Path) -> list[dict[str, float]]:
-    """The rows of an offline run: a file of LevelDB's log format, small enough for one block, of wandb's own records."""
+    """The rows of an offline run: a file of LevelDB's log format, small enough for one block, of wandb's records."""
     with other_peoples_warnings():
         from wandb.proto.wandb_internal_pb2 import Record
     content = next(folder.glob("*.wandb")).read_bytes()
