@@ -32,17 +32,19 @@ RECIPES, EPOCHS, IMAGES = 60, 27, 4_000
 SHUFFLE_SEED = 0
 
 
-def question(max_epochs: int = EPOCHS) -> SearchProblem:
+def problem(max_epochs: int = EPOCHS) -> SearchProblem:
     """What the table's recipes are drawn from: the default space, around the published recipe."""
-    return SearchProblem(search_spaces.SPACES["cnn"], "cnn", BASELINE, max_epochs, seed=0, method="random")
+    return SearchProblem(search_spaces.SPACES["cnn"], "cnn", BASELINE, max_epochs, seed=0, sampler="random")
 
 
 def drawn(count: int) -> Iterator[tuple[dict[str, Any], Recipe]]:
     """The first `count` recipes of the table, each with the fields that the space drew."""
-    told = OptunaStudy(question(), optuna.storages.InMemoryStorage())
+    study = OptunaStudy(problem())
     for _ in range(count):
-        suggestion = told.ask()
+        suggestion = study.ask()
+        assert suggestion is not None
         yield suggestion.config, suggestion.recipe
+        study.apply(suggestion.started())
 
 
 @cache

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parent.parent
-RAY = {"execution", "search"}  # search/asha.py until its Ray side is apart
+RAY = {"execution"}
 BELOW = [
     "errors", "flags", "recipe", "storage", "data", "training", "search", "execution", "pipeline", "baseline", "replay",
     "run",

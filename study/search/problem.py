@@ -1,25 +1,28 @@
-"""What a search asks: which Recipe fields vary, around which Recipe, from which seed."""
+"""What is searched: which Recipe fields vary, around which Recipe, for which metric, from which seed."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import optuna
+from optuna.samplers import RandomSampler
 
 import search_spaces
 from results import Run
 from search_spaces import Space, SpaceError
 from study.errors import RecipeError
 from study.recipe import Recipe
+from study.search.drawing import DrawnTrial, quiet_study
+from study.training.metrics import METRICS, Metric
 from study.training.models import require_weights
 
 CHECKED_DRAWS = 20
 
 
 class PastTrial(TypedDict):
-    """A finished trial of another study, JSON-ready: its whole recipe, how it ended, its validation accuracies."""
+    """A finished trial of another study, JSON-ready: its full recipe, how it ended, its metric after each epoch."""
 
     recipe: dict[str, Any]
     status: str
@@ -28,12 +31,14 @@ class PastTrial(TypedDict):
 
 @dataclass(frozen=True)
 class SearchProblem:
-    """What is varied and around what: the space, the Recipe that gives all other fields, and the seed.
+    """What is varied and around what: the space, the Recipe that gives all other fields, the metric and the seed.
 
     Attributes:
-        fixed: fields that the whole study has at one value, whatever the space would draw; `base` has them too.
-        method: "tpe", or "random" for a control.
+        fixed: fields that have one value in the whole study, whatever the space would draw; `base` has them too.
+        sampler: a name in SAMPLERS, such as "tpe", or "random" for a control.
         history: finished trials of another study, which the sampler knows from the start; they have no number here.
+        metric: what is optimized, in the direction of its mode.
+        n_startup: trials that are drawn at random before TPE's model is used.
     """
 
     space: Space
@@ -42,8 +47,10 @@ class SearchProblem:
     max_epochs: int
     seed: int
     fixed: Mapping[str, Any] = field(default_factory=dict)
-    method: Literal["tpe", "random"] = "tpe"
+    sampler: str = "tpe"
     history: Sequence[PastTrial] = ()
+    metric: Metric = METRICS["accuracy"]
+    n_startup: int = 10
 
     def recipe(self, number: int, config: dict[str, Any]) -> Recipe:
         """The Recipe of trial `number` with the drawn fields `config`.
@@ -61,16 +68,16 @@ class SearchProblem:
         """Draws from the space at random, so that a mistake in it shows before any training.
 
         Raises:
-            SpaceError: the space raises, draws a field that no Recipe has, a value that it refuses, or a knob that
-                never means anything; it cannot give what is fixed, what is fixed never means anything, or nothing is
-                left to vary.
-            WeightsError: a drawn recipe is pretrained, and its weights cannot be had.
+            SpaceError: the space raises, draws a field that no Recipe has, a value that it refuses, or a
+                hyperparameter that never has an effect; it cannot give what is fixed, what is fixed never has an
+                effect, or nothing is left to vary.
+            WeightsError: a drawn recipe is pretrained, and its weights are not available.
         """
-        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        study, sampler = quiet_study(), RandomSampler(seed=0)
         idle: dict[str, str] | None = None
         drawn: set[str] = set()
-        for _ in range(CHECKED_DRAWS):
-            trial = study.ask()
+        for number in range(CHECKED_DRAWS):
+            trial = DrawnTrial(study, number, sampler)
             recipe = self.recipe(0, self.draw(trial))
             require_weights(recipe)
             drawn |= set(trial.params)
@@ -82,65 +89,44 @@ class SearchProblem:
         if not drawn:
             raise SpaceError(f"space {self.space_name} has nothing left to vary with {', '.join(self.fixed)} fixed")
 
-    def draw(self, trial: Any) -> dict[str, Any]:
-        """The fields that the space draws from an Optuna trial, around those that are fixed.
+    def draw(self, trial: DrawnTrial) -> dict[str, Any]:
+        """The fields that the space gives for a trial, around those that are fixed.
 
         Raises:
             SpaceError: the space itself raises, returns no dict of fields, or cannot give what is fixed.
         """
         try:
-            return search_spaces.draw(self.space, trial, self.fixed)
+            return search_spaces.draw(self.space, trial, self.fixed)  # type: ignore[arg-type]
         except SpaceError as error:
             raise SpaceError(f"space {self.space_name}: {error}") from error
 
 
-def hyperparameters_as_json(question: SearchProblem) -> dict[str, Any]:
-    """What the question varies: field -> Optuna's own JSON of its distribution, as an object."""
-    found = search_spaces.knobs(question.space, question.fixed)
+def hyperparameters_as_json(problem: SearchProblem) -> dict[str, Any]:
+    """What the problem varies: field -> Optuna's own JSON of its distribution, as an object."""
+    found = search_spaces.knobs(problem.space, problem.fixed)
     return {
         name: json.loads(optuna.distributions.distribution_to_json(distribution))
         for name, distribution in found.items()
     }
 
 
-def derived_seed(seed: int, number: int) -> int:
-    """A seed for one trial, from the study's seed and the trial's number (numpy's SeedSequence)."""
-    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+def derived_seed(seed: int, *numbers: int) -> int:
+    """A seed from the study's seed and numbers that say what it is for, such as a trial's (numpy's SeedSequence)."""
+    return int(np.random.SeedSequence([seed, *numbers]).generate_state(1)[0])
 
 
-def history(run: Run, question: SearchProblem) -> list[PastTrial]:
-    """The finished trials of `run` that `question` could have asked: all that differs from its base, it varies."""
-    study = optuna.create_study()
+def history(run: Run, problem: SearchProblem) -> list[PastTrial]:
+    """The finished trials of `run` that `problem` could have suggested: all that differs from its base, it varies."""
+    study, sampler = quiet_study(), RandomSampler(seed=0)
     found: list[PastTrial] = []
     for number in map(int, run.trials.index[run.trials["epochs"] > 0]):
         recipe, status = run.recipe(number), run.trials["status"][number]
         if status == "running":
             continue
-        drawn = question.draw(Known(study.ask(), recipe))
-        asked = question.base.as_dict() | {name: recipe[name] for name in drawn}
-        if all(asked[name] == value for name, value in recipe.items() if name not in ("epochs", "seed")):
+        drawn = problem.draw(DrawnTrial(study, 0, sampler, known=recipe))
+        suggested = problem.base.as_dict() | {name: recipe[name] for name in drawn}
+        if all(suggested[name] == value for name, value in recipe.items() if name not in ("epochs", "seed")):
             of_trial = run.epochs[run.epochs["number"] == number].sort_values("training_iteration")
-            found.append({"recipe": recipe, "status": status, "accuracies": of_trial["val_accuracy"].tolist()})
+            values = of_trial[f"val_{problem.metric.name}"].tolist()
+            found.append({"recipe": recipe, "status": status, "accuracies": values})
     return found
-
-
-class Known:
-    """An Optuna trial whose values are known: those outside the space's range go by without Optuna being told."""
-
-    def __init__(self, trial: optuna.Trial, values: dict[str, Any]) -> None:
-        self._trial, self._values = trial, values
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._trial, name)
-
-    def suggest_float(self, name: str, low: float, high: float, **options: Any) -> float:
-        inside = low <= self._values[name] <= high
-        return self._trial.suggest_float(name, low, high, **options) if inside else self._values[name]
-
-    def suggest_int(self, name: str, low: int, high: int, **options: Any) -> int:
-        inside = low <= self._values[name] <= high
-        return self._trial.suggest_int(name, low, high, **options) if inside else self._values[name]
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        inside = self._values[name] in choices
-        return self._trial.suggest_categorical(name, choices) if inside else self._values[name]
