@@ -21,7 +21,7 @@ import torch
 
 import search_spaces
 from study import data
-from study.data import Split
+from study.data import DataOptions, Split
 from study.recipe import BASELINE, Recipe
 from study.search.optuna_study import OptunaStudy
 from study.search.problem import SearchProblem
@@ -34,22 +34,23 @@ SHUFFLE_SEED = 0
 
 def problem(max_epochs: int = EPOCHS) -> SearchProblem:
     """What the table's recipes are drawn from: the default space, around the published recipe."""
-    return SearchProblem(search_spaces.SPACES["cnn"], "cnn", BASELINE, max_epochs, seed=0, sampler="random")
+    return SearchProblem(search_spaces.SPACES["cnn-wide"], "cnn-wide", BASELINE, max_epochs, seed=0, sampler="random")
 
 
 def drawn(count: int) -> Iterator[tuple[dict[str, Any], Recipe]]:
-    """The first `count` recipes of the table, each with the fields that the space drew."""
+    """The first `count` recipes of the table, each with the fields that the space varies."""
+    varied = search_spaces.hyperparameters(search_spaces.SPACES["cnn-wide"])
     study = OptunaStudy(problem())
     for _ in range(count):
         suggestion = study.ask()
         assert suggestion is not None
-        yield suggestion.config, suggestion.recipe
+        yield {name: suggestion.draw.fields[name] for name in varied}, suggestion.recipe
         study.apply(suggestion.started())
 
 
 @cache
 def splits(data_dir: Path) -> tuple[Split, Split]:
-    train, validation = data.split(data.load_training(data_dir, "cifar10"))
+    train, validation = data.load("cifar10", DataOptions(data_dir)).split()
     kept = np.random.default_rng(SHUFFLE_SEED).permutation(len(train.labels))[:IMAGES]
     return Split(train.images[kept], train.labels[kept]), validation
 
@@ -74,7 +75,6 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    data.prepare(arguments.data_dir, "cifar10", print)
     table = pd.read_csv(TABLE, index_col="recipe") if TABLE.exists() else pd.DataFrame()
     with ProcessPoolExecutor(arguments.workers) as pool:
         waiting = {

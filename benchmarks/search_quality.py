@@ -26,6 +26,7 @@ import search_spaces
 from benchmarks.curves import splits
 from results.events import EpochFinished, Event, Status, TrialEnded, TrialPaused
 from study import data
+from study.data import DataOptions
 from study.execution.searcher import OptunaSearcher
 from study.recipe import BASELINE, Recipe
 from study.search.optuna_study import OptunaStudy
@@ -47,7 +48,7 @@ def accuracies(arm: str, seed: int, data_dir: Path) -> list[float]:
     whole = arm == "random search"
     samples = WHOLE_TRIALS if whole else SAMPLES
     sampler = "tpe" if arm.startswith("TPE") else "random"
-    problem = SearchProblem(search_spaces.SPACES["cnn"], "cnn", BASELINE, EPOCHS, seed, sampler=sampler)
+    problem = SearchProblem(search_spaces.SPACES["cnn-wide"], "cnn-wide", BASELINE, EPOCHS, seed, sampler=sampler)
     scheduler = SCHEDULERS["none" if whole else "asha"](SchedulerSettings(EPOCHS, samples))
     study = OptunaStudy(problem)
 
@@ -87,7 +88,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     arguments = parser.parse_args()
-    data.prepare(arguments.data_dir, "cifar10", print)
+    data.load("cifar10", DataOptions(arguments.data_dir))
     table = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame(columns=["arm", "seed", "epoch", "val_accuracy"])
     known = set(zip(table["arm"], table["seed"], strict=True))
     with ProcessPoolExecutor(arguments.workers) as pool:

@@ -3,36 +3,66 @@
     def space(trial):
         return {"lr": trial.suggest_float("lr", 1e-3, 0.1, log=True)}
 
-`python -m search_spaces` lists the ones that are here. Nothing in this package knows torch, Ray or the study.
+It may draw under any names and return fields that it derives from what it draws (docs/search-spaces.md). `python -m
+search_spaces` lists the spaces that are here. Nothing in this package knows torch, Ray or the study.
 """
 
-import importlib
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
+import difflib
 
-from search_spaces import architectures, augmentation, baseline, cnn, fast, full, optimizers, sgd
-from search_spaces.space import Fields, Pinned, Space, SpaceError, contains, draw, draws, in_words, knobs
+from search_spaces import architectures, augmentation, baseline, cnn, cnn_wide, fast, full, optimizers, sgd
+from search_spaces.distributions import contains, in_words
+from search_spaces.loading import FORMS, LoadError, load_object, source_files
+from search_spaces.priors import PRIORS, Prior, priors_of, with_priors
+from search_spaces.space import (
+    Choose,
+    Draw,
+    Fields,
+    Space,
+    SpaceError,
+    SpaceTrial,
+    check,
+    configurations,
+    draw,
+    draw_known,
+    draw_with,
+    draws,
+    hyperparameters,
+    register,
+)
 
 __all__ = [
+    "PRIORS",
     "SPACES",
+    "Choose",
+    "Draw",
     "Fields",
-    "Pinned",
+    "LoadError",
+    "Prior",
     "Space",
     "SpaceError",
+    "SpaceTrial",
+    "check",
+    "configurations",
     "contains",
     "draw",
+    "draw_known",
+    "draw_with",
     "draws",
+    "hyperparameters",
     "in_words",
-    "knobs",
     "load",
+    "load_object",
+    "priors_of",
+    "register",
+    "source_files",
+    "with_priors",
 ]
 
 SPACES: dict[str, Space] = {
     "baseline": baseline.space,
     "sgd": sgd.space,
     "cnn": cnn.space,
+    "cnn-wide": cnn_wide.space,
     "optimizers": optimizers.space,
     "augmentation": augmentation.space,
     "architectures": architectures.space,
@@ -41,43 +71,28 @@ SPACES: dict[str, Space] = {
 }
 
 
-def load(name: str) -> Space:
-    """The space called `name`: one of SPACES, `file.py:function` or `package.module:function`.
+def load(space: str | Space) -> Space:
+    """The space itself, or the one that a name means.
+
+    Args:
+        space: a name in SPACES, `file.py:function`, `package.module:function`, or a function.
 
     Raises:
-        SpaceError: no such name, file, module or function, or one that fails to import.
+        SpaceError: no such name, file, module or function, or an error while it is imported.
     """
-    if name in SPACES:
-        return SPACES[name]
-    place, colon, function = name.rpartition(":")
-    if not (colon and place and function):
-        raise SpaceError(
-            f"space {name!r} is unknown; allowed: {', '.join(SPACES)}, file.py:function or package.module:function"
-        )
-    try:
-        module = _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    except FileNotFoundError:
-        raise SpaceError(f"space {name!r}: there is no file {place}") from None
-    except Exception as error:
-        raise SpaceError(f"space {name!r}: {place} fails to import: {type(error).__name__}: {error}") from error
-    space = getattr(module, function, None)
-    if not callable(space):
-        raise SpaceError(f"space {name!r}: {place} has no function {function!r}")
-    found: Space = space
+    if not isinstance(space, str):
+        found: object = space
+    elif space in SPACES:
+        return SPACES[space]
+    elif ":" not in space:
+        near = difflib.get_close_matches(space, SPACES, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise SpaceError(f"space {space!r} is unknown; allowed: {', '.join(SPACES)}, {FORMS}{hint}")
+    else:
+        try:
+            found = load_object(space, "space")
+        except LoadError as error:
+            raise SpaceError(str(error)) from error
+    if not callable(found):
+        raise SpaceError(f"space {space!r} is {type(found).__name__}; allowed: a function of an Optuna trial")
     return found
-
-
-def _from_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise FileNotFoundError(path)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    # Its neighbours can be imported, as if it were run by itself.
-    sys.path.insert(0, str(path.parent.resolve()))
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.pop(0)
-    return module

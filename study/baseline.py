@@ -20,7 +20,6 @@ from study.flags import Parser, add_machine_and_files, run_or_url, whole
 
 if TYPE_CHECKING:
     from results import Run
-    from study.data import Dataset
     from study.pipeline.run_context import RunContext
     from study.recipe import Recipe
 
@@ -41,7 +40,7 @@ class Arguments:
     name: str | None
     runs_dir: Path
     data_dir: Path
-    dataset: "Dataset"
+    dataset: str
     resume: Path | str | None
     json: bool
 
@@ -104,7 +103,7 @@ def _reproduce(arguments: Arguments, command: list[str], console: Console) -> in
         folder, arrays = opened.folder.below("final"), Arrays(opened.training, None)
         done = run_trainings(jobs, arrays, folder, opened.slots, interruption, screen, keep_weights=True)
         if interruption.signal_number is None:
-            final.conclude(done, opened.training, arguments.data_dir, arguments.dataset, folder, opened.study)
+            final.conclude(done, opened.dataset, folder, opened.study)
 
     code = run_phases("study.baseline", opened, interruption, {"final": train_and_evaluate})
     if code == 0:

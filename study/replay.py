@@ -53,6 +53,7 @@ def _replay(arguments: Arguments, console: Console) -> int:
 
     import results
     from study import data
+    from study.data import DataOptions
     from study.errors import UsageError
     from study.recipe import Recipe
     from study.training.loop import Diverged, Training
@@ -64,9 +65,9 @@ def _replay(arguments: Arguments, console: Console) -> int:
     if not recorded:
         known = ", ".join(map(str, run.trials.index[run.trials["epochs"] > 0])) or "none"
         raise UsageError(f"--trial is {arguments.trial}; allowed, with a finished epoch in {run.path}: {known}")
-    data.prepare(arguments.data_dir, run.study["dataset"], console.print)
-    train, validation = data.split(data.load_training(arguments.data_dir, run.study["dataset"]))
-    if data.digest(train, validation) != run.study["data"]["split_digest"]:
+    dataset = data.load(run.study["dataset"], DataOptions(arguments.data_dir), console.print)
+    train, validation = dataset.split()
+    if dataset.digests()["split_digest"] != run.study["data"]["split_digest"]:
         raise UsageError(f"{arguments.data_dir} holds other images, or another split, than {run.path} was made with")
     torch.set_num_threads(run.study.get("threads", 1))
     say = f"Trial {arguments.trial} of {run.path}: {len(recorded)} epochs, {torch.get_num_threads()} thread(s)"

@@ -19,7 +19,6 @@ from rich.console import Console
 from study.flags import Parser, add_machine_and_files, duration, pinned, run_or_url, whole
 
 if TYPE_CHECKING:
-    from study.data import Dataset
     from study.pipeline.run_context import RunContext
     from study.pipeline.search import Settings
     from study.search.problem import SearchProblem
@@ -53,7 +52,7 @@ class Arguments:
     name: str | None
     runs_dir: Path
     data_dir: Path
-    dataset: "Dataset"
+    dataset: str
     resume: Path | str | None
     quiet: bool
     json: bool
@@ -180,13 +179,13 @@ def _study(arguments: Arguments, command: list[str], console: Console) -> int:
     settings = Settings(arguments.samples, arguments.max_epochs, arguments.grace_period, arguments.reduction_factor)
     question = _question(arguments)
     opened = _open(arguments, command, question, settings, say)
-    run_dir, training, slots, study = opened.run_dir, opened.training, opened.slots, opened.study
+    run_dir, slots, study = opened.run_dir, opened.slots, opened.study
     say(_plan(arguments, opened))
     interruption = Interruption(arguments.time_budget)
 
     def do_search() -> None:
         of_search = screen("search", arguments.samples, arguments.max_epochs)
-        search(question, settings, training, slots, interruption, of_search, opened.folder)
+        search(question, settings, opened.dataset, slots, interruption, of_search, opened.folder)
 
     def do_audit() -> None:
         of_audit = screen("audit", arguments.audit, arguments.max_epochs)
@@ -212,9 +211,11 @@ def _study(arguments: Arguments, command: list[str], console: Console) -> int:
             recipes["tuned_baseline"] = load_recipe(str(run_dir / "tuned-baseline" / "best.json"))
         jobs = final.jobs(recipes, arguments.final_epochs, seeds(evidence.FINAL))
         of_final, folder = screen("final", len(jobs), arguments.final_epochs), opened.folder.below("final")
-        done = run_trainings(jobs, Arrays(training, None), folder, slots, interruption, of_final, keep_weights=True)
+        done = run_trainings(
+            jobs, Arrays(opened.training, None), folder, slots, interruption, of_final, keep_weights=True
+        )
         if interruption.signal_number is None:
-            final.conclude(done, training, arguments.data_dir, arguments.dataset, folder, study)
+            final.conclude(done, opened.dataset, folder, study)
 
     parts = {"search": do_search}
     if arguments.audit:
@@ -332,8 +333,10 @@ def _open(
     run = results.load_run(run_dir)
     if arguments.samples < len(run.trials):
         raise UsageError(f"--samples is {arguments.samples}; allowed: at least the {len(run.trials)} trials begun")
-    if knobs != run.knobs or question.base.as_dict() != run.base:
-        changed = sorted({name for name in {*knobs, *run.knobs} if knobs.get(name) != run.knobs.get(name)})
+    if knobs != run.hyperparameters or question.base.as_dict() != run.base:
+        changed = sorted(
+            {name for name in {*knobs, *run.hyperparameters} if knobs.get(name) != run.hyperparameters.get(name)}
+        )
         what = f"space {arguments.space} draws {', '.join(changed)}" if changed else f"recipe {arguments.recipe} is"
         raise UsageError(f"{what} otherwise than when {run.path} began, and a resumed study keeps its meaning")
     return resume_run(run_dir, machine, say, asked)

@@ -13,7 +13,6 @@ import numpy as np
 
 import results
 import search_spaces
-from study import data
 from study.execution.runner import Arrays, Interruption
 from study.pipeline.progress import Progress
 from study.pipeline.run_context import RunContext
@@ -38,7 +37,7 @@ def audit(opened: RunContext, interruption: Interruption, screen: Progress, coun
     drawn = np.random.default_rng(derived_seed(seed, AUDIT)).permutation(stopped)[:count]
     run_trainings(
         [PlannedTraining("audit", Recipe(**run.recipe(int(number))), int(number)) for number in sorted(drawn)],
-        Arrays(*data.split(opened.training)),
+        Arrays(*opened.dataset.split()),
         opened.folder.below("audit"),
         opened.slots,
         interruption,
@@ -77,7 +76,7 @@ def choose_among_finalists(
     best.json then has the one with the best mean validation accuracy.
     """
     run = results.load_run(opened.run_dir)
-    best = results.leaderboard(run.trials).index[:count]
+    best = results.leaderboard(run).index[:count]
     recipes = {int(number): Recipe(**run.recipe(int(number))) for number in best}
     run_trainings(
         [
@@ -85,7 +84,7 @@ def choose_among_finalists(
             for seed in seeds
             for number, recipe in recipes.items()
         ],
-        Arrays(*data.split(opened.training)),
+        Arrays(*opened.dataset.split()),
         opened.folder.below("finalists"),
         opened.slots,
         interruption,
@@ -116,7 +115,7 @@ def _search_beside(
     folder = opened.folder.below(name)
     folder.path.mkdir(exist_ok=True)
     study = _study_of(folder.path, opened, question, bounded)
-    search(question, bounded, opened.training, opened.slots, interruption, screen, folder)
+    search(question, bounded, opened.dataset, opened.slots, interruption, screen, folder)
     if interruption.signal_number is None:
         study.update(status="finished", ended=now())
 

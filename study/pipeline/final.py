@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from results import significance as statistics
-from study import data
-from study.data import Split, test_set
+from results.seed_deviation import pooled, published
+from study.data import Dataset, Split, test_set
+from study.data.test_set import Opening
 from study.errors import StudyFailed
 from study.execution.trainable import weights_of
 from study.pipeline.trainings import FinishedTraining, PlannedTraining
@@ -88,9 +89,7 @@ def _predict(recipe: Recipe, weights: bytes, training: Split, test: Split) -> ND
 
 def conclude(
     done: Sequence[FinishedTraining],
-    training: Split,
-    data_dir: Path,
-    dataset: data.Dataset,
+    dataset: Dataset,
     folder: Folder,
     study: StudyFile,
 ) -> None:
@@ -103,8 +102,9 @@ def conclude(
     for each in done:
         if each.status != "completed":
             raise StudyFailed(f"the final training of {each.job.role} ended {each.status}: {each.reason}")
-    test = test_set.open_test_set(data_dir, dataset)
-    probabilities = evaluate(done, training, test, folder, study)
+    openings = [Opening.of(folder.path, each.job.role, each.job.recipe) for each in done]
+    test = test_set.open_test_set(dataset, openings)
+    probabilities = evaluate(done, dataset.training, test, folder, study)
     roles = list(dict.fromkeys(each.job.role for each in done))
     seeds = list(dict.fromkeys(each.job.recipe.seed for each in done))
     recipes = {role: next(each.job.recipe for each in done if each.job.role == role) for role in roles}
@@ -118,27 +118,29 @@ def conclude(
         "published_accuracy": PUBLISHED_ACCURACY,
         "published_train_loss": {str(epoch): loss for epoch, loss in PUBLISHED_LOSS.items()},
         "final_epochs": done[0].job.recipe.epochs,
-        "dataset": dataset,
+        "dataset": dataset.name,
     }
+    priors = {role: pooled(published(), dataset.name, recipes[role].model) for role in roles}
     if "baseline" in roles:
-        said = statistics.verdict(correct["winner"], correct["baseline"])
-        metrics |= {
-            "difference": said.difference,
-            "difference_interval": [said.difference_interval.low, said.difference_interval.high],
-            "mcnemar": {
-                "only_winner": said.mcnemar.only_a,
-                "only_baseline": said.mcnemar.only_b,
-                "p_value": said.mcnemar.p_value,
-            },
-            "verdict": said.verdict,
-            "about": said.about,
-            "sentence": said.sentence + (SYNTHETIC if dataset == "synthetic" else ""),
-        }
+        said = statistics.verdict(
+            statistics.Comparison(
+                correct["winner"],
+                correct["baseline"],
+                winner_prior=priors["winner"],
+                baseline_prior=priors["baseline"],
+                evaluations=test_set.count_runs(dataset),
+            )
+        )
+        metrics |= said.as_metrics()
+        metrics["sentence"] += SYNTHETIC if dataset.name == "synthetic" else ""
     if "tuned_baseline" in roles:
-        metrics["attribution"] = {
-            "tuning": _gain(correct["tuned_baseline"], correct["baseline"]),
-            "recipe": _gain(correct["winner"], correct["tuned_baseline"]),
-        }
+        steps = {"tuning": ("tuned_baseline", "baseline"), "recipe": ("winner", "tuned_baseline")}
+        metrics["attribution"] = statistics.claims(
+            {
+                name: statistics.Comparison(correct[better], correct[than], priors[better], priors[than])
+                for name, (better, than) in steps.items()
+            }
+        )
     write_json(folder.path / "metrics.json", metrics)
     folder.copy()  # what was made of the weights is in the store before they are gone
     _keep_weights(done, folder)
@@ -162,13 +164,6 @@ def _side(recipe: Recipe, correct: NDArray[np.bool_], seeds: Sequence[int]) -> d
         "n": correct.shape[1],
         "seeds": [{"seed": seed, "accuracy": float(each)} for seed, each in zip(seeds, accuracies, strict=True)],
     }
-
-
-def _gain(better: NDArray[np.bool_], than: NDArray[np.bool_]) -> dict[str, Any]:
-    """One step of the gain: its difference, 95% interval and verdict, as statistics.verdict has them."""
-    said = statistics.verdict(better, than)
-    interval = [said.difference_interval.low, said.difference_interval.high]
-    return {"difference": said.difference, "difference_interval": interval, "verdict": said.verdict}
 
 
 def _predictions(first: dict[str, NDArray[np.float32]], labels: NDArray[np.int64]) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from results import RunError
 from search_spaces import SpaceError
 from study import data
-from study.data import Dataset, Split, test_set
+from study.data import DataOptions, Dataset, Split, test_set
 from study.errors import (
     ClusterError,
     DataError,
@@ -48,7 +48,7 @@ class Machine:
     where they keep what outlives them (None: in the run's directory)."""
 
     data_dir: Path
-    dataset: Dataset
+    dataset: str
     gpus_per_trial: float | None
     cpus_per_trial: float | None
     max_concurrent: int | None
@@ -72,10 +72,14 @@ class RunContext:
 
     folder: Folder
     study: StudyFile
-    training: Split
+    dataset: Dataset
     slots: Slots
     machine: Machine
     lock: FileLock
+
+    @property
+    def training(self) -> Split:
+        return self.dataset.training
 
     @property
     def run_dir(self) -> Path:
@@ -134,7 +138,7 @@ def start_run(run_dir: Path, machine: Machine, say: Callable[[str], None], asked
         "test_openings": [],
     }
     study = StudyFile(run_dir / "study.json", content, folder.copy)
-    return RunContext(folder, study, ready.training, ready.slots, machine, held)
+    return RunContext(folder, study, ready.dataset, ready.slots, machine, held)
 
 
 def resume_run(run_dir: Path, machine: Machine, say: Callable[[str], None], asked: Mapping[str, Any]) -> RunContext:
@@ -166,7 +170,7 @@ def resume_run(run_dir: Path, machine: Machine, say: Callable[[str], None], aske
     )
     for part, seconds in ready.seconds.items():
         study.add_seconds(part, seconds)
-    return RunContext(folder, study, ready.training, ready.slots, machine, held)
+    return RunContext(folder, study, ready.dataset, ready.slots, machine, held)
 
 
 def merge_resume_arguments(
@@ -229,7 +233,7 @@ def _fetch(store: Store, run_dir: Path) -> None:
 class _Ready:
     """Data and Ray, as a run needs them, and how long it took."""
 
-    training: Split
+    dataset: Dataset
     data: dict[str, Any]
     nodes: list[dict[str, Any]]
     slots: Slots
@@ -251,11 +255,9 @@ def check(machine: Machine) -> None:
 
 def _make_ready(machine: Machine, folder: Folder, say: Callable[[str], None]) -> _Ready:
     began = time.perf_counter()
-    data.prepare(machine.data_dir, machine.dataset, say)
-    training = data.load_training(machine.data_dir, machine.dataset)
-    test_set.check(machine.data_dir, machine.dataset)
-    train, validation = data.split(training)
-    digests = {"digest": data.digest(training), "split_digest": data.digest(train, validation)}
+    dataset = data.load(machine.dataset, DataOptions(machine.data_dir), say)
+    test_set.check(dataset)
+    train, validation = dataset.split()
     has_data = time.perf_counter()
     nodes = cluster.start_ray(machine.address)
     if machine.storage_path is not None:
@@ -267,8 +269,8 @@ def _make_ready(machine: Machine, folder: Folder, say: Callable[[str], None]) ->
         )
     slots = resources.plan(nodes, machine.gpus_per_trial, machine.cpus_per_trial, machine.max_concurrent)
     return _Ready(
-        training,
-        {**digests, "train": len(train.labels), "validation": len(validation.labels)},
+        dataset,
+        {**dataset.digests(), "train": len(train.labels), "validation": len(validation.labels)},
         nodes,
         slots,
         {"data": has_data - began, "start_up": time.perf_counter() - has_data},

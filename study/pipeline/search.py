@@ -7,8 +7,7 @@ from typing import Any
 
 import results
 from results.events import Event, State, from_json
-from study import data
-from study.data import Split
+from study.data import Dataset
 from study.errors import StudyFailed
 from study.execution.ray_scheduler import RayScheduler
 from study.execution.resources import Slots
@@ -44,7 +43,7 @@ class Settings:
 def search(
     question: SearchProblem,
     settings: Settings,
-    training: Split,
+    dataset: Dataset,
     slots: Slots,
     interruption: Interruption,
     screen: Progress,
@@ -77,7 +76,7 @@ def search(
         with OptunaDatabase(run_dir / "optuna.db", question, study) as database:
             for follower in (scheduler, study, database):
                 log.follow(partial(_apply, follower))
-            _run(study, scheduler, log, settings, training, slots, interruption, folder)
+            _run(study, scheduler, log, settings, dataset, slots, interruption, folder)
         if database.failure is not None:
             screen.warn(f"optuna.db is not up to date: {database.failure}")
     interruption.lift_deadline()
@@ -96,7 +95,7 @@ def _run(
     scheduler: Scheduler,
     log: EventLog,
     settings: Settings,
-    training: Split,
+    dataset: Dataset,
     slots: Slots,
     interruption: Interruption,
     folder: Folder,
@@ -132,7 +131,7 @@ def _run(
             RayScheduler(scheduler, recorder.record_epoch),
             recorder,
             count=settings.samples * (len(scheduler.rungs) + 1),
-            arrays=Arrays(*data.split(training)),
+            arrays=Arrays(*dataset.split()),
             slots=slots,
             interruption=interruption,
             folder=folder,
@@ -158,7 +157,7 @@ def _carry_out(scheduler: Scheduler, recorder: Recorder, running: Iterable[int])
 
 
 def _keep_best(run: results.Run) -> None:
-    ranked = results.leaderboard(run.trials)
+    ranked = results.leaderboard(run)
     if ranked.empty:
         reasons = run.trials["stop_reason"].dropna().value_counts()
         why = f"most often: {reasons.index[0]}" if len(reasons) else "none finished an epoch"

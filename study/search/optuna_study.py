@@ -13,16 +13,16 @@ from types import TracebackType
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from results.events import EpochFinished, Event, Status, TrialEnded, TrialPaused, TrialPromoted, TrialStarted
+from search_spaces import Draw
 from study.errors import EventLogError
 from study.recipe import Recipe
-from study.search.drawing import DrawnTrial, quiet_optuna
+from study.search.drawing import SamplerChoice, quiet_optuna
 from study.search.problem import PastTrial, SearchProblem, derived_seed
 from study.search.samplers import SAMPLERS
 
@@ -43,26 +43,24 @@ class Suggestion:
     """A trial that the search could begin next.
 
     Attributes:
-        config: the Recipe fields that the space set.
-        params: what it drew, by Optuna's names, within the ranges in `distributions`.
+        draw: the Recipe fields that the space set, and what it drew for them.
         recipe: the full Recipe, with the study's epochs and the trial's own seed.
     """
 
     number: int
-    config: dict[str, Any]
-    params: dict[str, Any]
-    distributions: dict[str, BaseDistribution]
+    draw: Draw
     recipe: Recipe
 
     def started(self) -> TrialStarted:
         """The event that begins this trial. It has `params` only where `config` does not tell them."""
-        told_by_config = all(name in self.config and self.config[name] == each for name, each in self.params.items())
+        config, params = self.draw.fields, self.draw.params
+        told_by_config = all(name in config and config[name] == value for name, value in params.items())
         return TrialStarted(
             number=self.number,
             trial_id=f"trial_{self.number:05d}",
-            config=self.config,
+            config=config,
             seed=self.recipe.seed,
-            params=None if told_by_config else self.params,
+            params=None if told_by_config else params,
         )
 
 
@@ -115,7 +113,7 @@ class OptunaStudy:
             SpaceError: the space raises, or draws what no Recipe has.
         """
         if self._suggestion is None:
-            self._suggestion = self._first() if self.begun == 0 else self._next()
+            self._suggestion = self._next()
         return self._suggestion
 
     def apply(self, event: Event) -> None:
@@ -128,8 +126,8 @@ class OptunaStudy:
             if event.number != self.begun:
                 raise EventLogError(f"the event log is damaged: trial {event.number} starts out of order")
             suggestion = self._suggestion
-            if suggestion is None or suggestion.config != event.config:
-                suggestion = self._known(event)
+            if suggestion is None or suggestion.draw.fields != event.config:
+                suggestion = self._suggested(self._problem.draw_known(event.config, event.params, number=self.begun))
             self._begin(suggestion)
             return
         if event.number not in self.unfinished:
@@ -158,53 +156,39 @@ class OptunaStudy:
         return create_trial(state=TrialState.RUNNING, params=trial.params, distributions=trial.distributions)
 
     def _begin(self, suggestion: Suggestion) -> None:
-        drawn = create_trial(state=TrialState.RUNNING, params=suggestion.params, distributions=suggestion.distributions)
+        draw = suggestion.draw
+        drawn = create_trial(state=TrialState.RUNNING, params=draw.params, distributions=draw.distributions)
         self._writer.start(suggestion.number, drawn)
-        self._seen.add(_key(suggestion.config))
+        self._seen.add(_key(draw.fields))
         self.unfinished[suggestion.number] = suggestion.recipe
         self.begun += 1
         self._suggestion = None
 
-    def _first(self) -> Suggestion:
-        base = self._problem.base.as_dict()
-        trial = self._trial(RandomSampler(seed=self._problem.seed), known=base)
-        fields = self._problem.draw(trial)
-        return self._suggested({name: base[name] for name in fields}, trial)
-
     def _next(self) -> Suggestion | None:
         problem = self._problem
+        if self.begun == 0:
+            return self._suggested(problem.draw_known(problem.base.as_dict()))
         for attempt in range(SAMPLER_DRAWS + RANDOM_DRAWS):
             make = SAMPLERS[problem.sampler if attempt < SAMPLER_DRAWS else "random"]
             again = (attempt,) if attempt else ()
-            trial = self._trial(make(derived_seed(problem.seed, self.begun, *again), problem))
-            config = problem.draw(trial)
-            if _key(config) not in self._seen:
-                return self._suggested(config, trial)
+            study = self.study(make(derived_seed(problem.seed, self.begun, *again), problem))
+            draw = problem.draw(SamplerChoice(study, self._before + self.begun), self.begun)
+            if _key(draw.fields) not in self._seen:
+                return self._suggested(draw)
         return None
 
-    def _known(self, event: TrialStarted) -> Suggestion:
-        trial = self._trial(RandomSampler(), known=event.config if event.params is None else event.params)
-        self._problem.draw(trial)
-        return self._suggested(dict(event.config), trial)
-
     def _past(self, past: PastTrial) -> FrozenTrial:
-        trial = self._trial(RandomSampler(), known=past["recipe"])
-        self._problem.draw(trial)
-        state = STATE_OF[past["status"]]  # type: ignore[index]
+        draw, state = self._problem.draw_known(past["recipe"]), STATE_OF[past["status"]]  # type: ignore[index]
         return create_trial(
             state=state,
             value=None if state == TrialState.FAIL else past["accuracies"][-1],
-            params=trial.params,
-            distributions=trial.distributions,
+            params=draw.params,
+            distributions=draw.distributions,
             intermediate_values=dict(enumerate(past["accuracies"], 1)),
         )
 
-    def _trial(self, sampler: BaseSampler, known: Mapping[str, Any] | None = None) -> DrawnTrial:
-        return DrawnTrial(self.study(sampler), self._before + self.begun, sampler, known)
-
-    def _suggested(self, config: dict[str, Any], trial: DrawnTrial) -> Suggestion:
-        recipe = self._problem.recipe(self.begun, config)
-        return Suggestion(self.begun, config, trial.params, trial.distributions, recipe)
+    def _suggested(self, draw: Draw) -> Suggestion:
+        return Suggestion(self.begun, draw, self._problem.recipe(self.begun, draw.fields))
 
 
 def _key(config: Mapping[str, Any]) -> Hashable:

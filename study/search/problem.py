@@ -7,18 +7,15 @@ from typing import Any, TypedDict
 
 import numpy as np
 import optuna
-from optuna.samplers import RandomSampler
 
 import search_spaces
 from results import Run
-from search_spaces import Space, SpaceError
+from search_spaces import Choose, Draw, Space, SpaceError
+from study.data.dataset import CIFAR10, ImageSpec
 from study.errors import RecipeError
 from study.recipe import Recipe
-from study.search.drawing import DrawnTrial, quiet_study
 from study.training.metrics import METRICS, Metric
 from study.training.models import require_weights
-
-CHECKED_DRAWS = 20
 
 
 class PastTrial(TypedDict):
@@ -38,6 +35,7 @@ class SearchProblem:
         sampler: a name in SAMPLERS, such as "tpe", or "random" for a control.
         history: finished trials of another study, which the sampler knows from the start; they have no number here.
         metric: what is optimized, in the direction of its mode.
+        spec: size, channels and classes of the images, which each drawn Recipe must fit.
         n_startup: trials that are drawn at random before TPE's model is used.
     """
 
@@ -50,6 +48,7 @@ class SearchProblem:
     sampler: str = "tpe"
     history: Sequence[PastTrial] = ()
     metric: Metric = METRICS["accuracy"]
+    spec: ImageSpec = CIFAR10
     n_startup: int = 10
 
     def recipe(self, number: int, config: dict[str, Any]) -> Recipe:
@@ -60,7 +59,9 @@ class SearchProblem:
         """
         try:
             fields = {"epochs": self.max_epochs, "seed": derived_seed(self.seed, number)}
-            return self.base.with_fields({**config, **fields})
+            recipe = self.base.with_fields({**config, **fields})
+            check_recipe(recipe, self.spec)
+            return recipe
         except RecipeError as error:
             raise SpaceError(f"space {self.space_name}: {error}") from None
 
@@ -73,37 +74,54 @@ class SearchProblem:
                 effect, or nothing is left to vary.
             WeightsError: a drawn recipe is pretrained, and its weights are not available.
         """
-        study, sampler = quiet_study(), RandomSampler(seed=0)
+        known = [past["recipe"] for past in self.history]
+        try:
+            draws = search_spaces.check(self.space, self.base.as_dict(), known, self.fixed)
+        except SpaceError as error:
+            raise SpaceError(f"space {self.space_name}: {error}") from error
         idle: dict[str, str] | None = None
         drawn: set[str] = set()
-        for number in range(CHECKED_DRAWS):
-            trial = DrawnTrial(study, number, sampler)
-            recipe = self.recipe(0, self.draw(trial))
+        for number, draw in enumerate(draws):
+            recipe = self.recipe(0, draw.fields)
             require_weights(recipe)
-            drawn |= set(trial.params)
-            now = {name: why for name, why in recipe.meaningless().items() if name in {*trial.params, *self.fixed}}
+            if number <= len(known):
+                continue
+            drawn |= set(draw.params)
+            now = {name: why for name, why in recipe.meaningless().items() if name in {*draw.params, *self.fixed}}
             idle = now if idle is None else {name: why for name, why in now.items() if name in idle}
         for name, why in (idle or {}).items():
             said = f"--fix {name}" if name in self.fixed else f"varies {name!r}, which"
             raise SpaceError(f"space {self.space_name}: {said} means nothing while {why}")
         if not drawn:
-            raise SpaceError(f"space {self.space_name} has nothing left to vary with {', '.join(self.fixed)} fixed")
+            fixed = f" with {', '.join(self.fixed)} fixed" if self.fixed else ""
+            raise SpaceError(f"space {self.space_name} has nothing left to vary{fixed}")
 
-    def draw(self, trial: DrawnTrial) -> dict[str, Any]:
-        """The fields that the space gives for a trial, around those that are fixed.
+    def draw(self, choose: Choose, number: int) -> Draw:
+        """What the space draws for trial `number` where `choose` gives the values, around what is fixed.
 
         Raises:
             SpaceError: the space itself raises, returns no dict of fields, or cannot give what is fixed.
         """
         try:
-            return search_spaces.draw(self.space, trial, self.fixed)  # type: ignore[arg-type]
+            return search_spaces.draw_with(self.space, choose, self.fixed, number=number)
+        except SpaceError as error:
+            raise SpaceError(f"space {self.space_name}: {error}") from error
+
+    def draw_known(self, known: Mapping[str, Any], params: Mapping[str, Any] | None = None, *, number: int = 0) -> Draw:
+        """The draw that gives the recipe `known`; `params` are what was drawn for it, where that is known.
+
+        Raises:
+            SpaceError: as `draw`.
+        """
+        try:
+            return search_spaces.draw_known(self.space, known, params, self.fixed, number=number)
         except SpaceError as error:
             raise SpaceError(f"space {self.space_name}: {error}") from error
 
 
 def hyperparameters_as_json(problem: SearchProblem) -> dict[str, Any]:
-    """What the problem varies: field -> Optuna's own JSON of its distribution, as an object."""
-    found = search_spaces.knobs(problem.space, problem.fixed)
+    """What the problem varies: name -> Optuna's own JSON of its distribution, as an object."""
+    found = search_spaces.hyperparameters(problem.space, problem.fixed)
     return {
         name: json.loads(optuna.distributions.distribution_to_json(distribution))
         for name, distribution in found.items()
@@ -117,14 +135,12 @@ def derived_seed(seed: int, *numbers: int) -> int:
 
 def history(run: Run, problem: SearchProblem) -> list[PastTrial]:
     """The finished trials of `run` that `problem` could have suggested: all that differs from its base, it varies."""
-    study, sampler = quiet_study(), RandomSampler(seed=0)
     found: list[PastTrial] = []
     for number in map(int, run.trials.index[run.trials["epochs"] > 0]):
         recipe, status = run.recipe(number), run.trials["status"][number]
         if status == "running":
             continue
-        drawn = problem.draw(DrawnTrial(study, 0, sampler, known=recipe))
-        suggested = problem.base.as_dict() | {name: recipe[name] for name in drawn}
+        suggested = problem.base.as_dict() | problem.draw_known(recipe).fields
         if all(suggested[name] == value for name, value in recipe.items() if name not in ("epochs", "seed")):
             of_trial = run.epochs[run.epochs["number"] == number].sort_values("training_iteration")
             values = of_trial[f"val_{problem.metric.name}"].tolist()

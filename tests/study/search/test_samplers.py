@@ -36,12 +36,12 @@ def test_a_suggestion_depends_on_the_seed_and_on_what_is_known_only(name: str) -
     one, again = search(problem(name), 14), search(problem(name), 14)
     assert [each.recipe for each in one] == [each.recipe for each in again]
     other = search(SearchProblem(load("full"), "full", BASELINE, 9, 6, sampler=name), 14)
-    assert [each.config for each in one[1:]] != [each.config for each in other[1:]]
+    assert [each.draw.fields for each in one[1:]] != [each.draw.fields for each in other[1:]]
 
 
 def test_tpe_is_random_for_as_many_trials_as_the_problem_says() -> None:
     random, late, early = (
-        [each.config for each in search(searched, 12)]
+        [each.draw.fields for each in search(searched, 12)]
         for searched in (problem("random"), problem("tpe", n_startup=12), problem("tpe", n_startup=4))
     )
     assert late == random
