@@ -62,7 +62,7 @@ def accuracies(arm: str, seed: int, data_dir: Path) -> list[float]:
     while (asked := searcher.suggest("the only slot")) != Searcher.FINISHED:
         number = asked["number"]
         if number not in trainings:
-            trainings[number] = iter(Training(Recipe(**asked["recipe"]), *splits(data_dir)))
+            trainings[number] = iter(Training(Recipe.from_dict(asked["recipe"]), *splits(data_dir)))
         status: Status = "completed"
         decision = CONTINUE
         while decision == CONTINUE:
@@ -71,10 +71,12 @@ def accuracies(arm: str, seed: int, data_dir: Path) -> list[float]:
             except Diverged:
                 status, decision = "diverged", STOP
                 continue
-            assert epoch.val_accuracy is not None
-            found.append(epoch.val_accuracy)
-            metrics = {"val_accuracy": epoch.val_accuracy}
-            record(EpochFinished(number=number, epoch=epoch.number, metrics=metrics, seconds=0.0, time_total_s=0.0))
+            accuracy = epoch.metrics["val_accuracy"]
+            assert accuracy is not None
+            found.append(accuracy)
+            record(
+                EpochFinished(number=number, epoch=epoch.number, metrics=epoch.metrics, seconds=0.0, time_total_s=0.0)
+            )
             decision = scheduler.decide(number)
         searcher.on_trial_complete("the only slot")
         done = TrialEnded(number=number, status=status, reason=None)

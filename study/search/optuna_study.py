@@ -7,7 +7,7 @@ import copy
 import os
 from collections.abc import Container, Hashable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -127,7 +127,8 @@ class OptunaStudy:
                 raise EventLogError(f"the event log is damaged: trial {event.number} starts out of order")
             suggestion = self._suggestion
             if suggestion is None or suggestion.draw.fields != event.config:
-                suggestion = self._suggested(self._problem.draw_known(event.config, event.params, number=self.begun))
+                draw = self._problem.draw_known(event.config, event.params, number=self.begun)
+                suggestion = self._suggested(replace(draw, fields=dict(event.config)))
             self._begin(suggestion)
             return
         if event.number not in self.unfinished:

@@ -14,6 +14,7 @@ from search_spaces import Choose, Draw, Space, SpaceError
 from study.data.dataset import CIFAR10, ImageSpec
 from study.errors import RecipeError
 from study.recipe import Recipe
+from study.training.checks import check_recipe
 from study.training.metrics import METRICS, Metric
 from study.training.models import require_weights
 
@@ -87,7 +88,7 @@ class SearchProblem:
             if number <= len(known):
                 continue
             drawn |= set(draw.params)
-            now = {name: why for name, why in recipe.meaningless().items() if name in {*draw.params, *self.fixed}}
+            now = {name: why for name, why in recipe.unused_fields().items() if name in {*draw.params, *self.fixed}}
             idle = now if idle is None else {name: why for name, why in now.items() if name in idle}
         for name, why in (idle or {}).items():
             said = f"--fix {name}" if name in self.fixed else f"varies {name!r}, which"
