@@ -59,8 +59,9 @@ def curve(recipe: Recipe, data_dir: Path) -> tuple[list[float], float]:
     accuracies, seconds = [], []
     try:
         for epoch in Training(recipe, *splits(data_dir)):
-            assert epoch.val_accuracy is not None
-            accuracies.append(epoch.val_accuracy)
+            accuracy = epoch.metrics["val_accuracy"]
+            assert accuracy is not None
+            accuracies.append(accuracy)
             seconds.append(epoch.seconds)
     except Diverged:
         pass

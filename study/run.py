@@ -308,7 +308,7 @@ def _open(
     import results
     from study.errors import UsageError
     from study.pipeline.run_context import Machine, as_json, resume_run, start_run
-    from study.recipe import BASELINE
+    from study.recipe import BASELINE, Recipe
     from study.search.asha import rungs
     from study.search.problem import hyperparameters_as_json
 
@@ -333,7 +333,7 @@ def _open(
     run = results.load_run(run_dir)
     if arguments.samples < len(run.trials):
         raise UsageError(f"--samples is {arguments.samples}; allowed: at least the {len(run.trials)} trials begun")
-    if knobs != run.hyperparameters or question.base.as_dict() != run.base:
+    if knobs != run.hyperparameters or question.base != Recipe.from_dict(run.base):
         changed = sorted(
             {name for name in {*knobs, *run.hyperparameters} if knobs.get(name) != run.hyperparameters.get(name)}
         )

@@ -36,7 +36,7 @@ def audit(opened: RunContext, interruption: Interruption, screen: Progress, coun
     stopped = run.trials.index[run.trials["stop_reason"].str.startswith("rung", na=False)].to_numpy()
     drawn = np.random.default_rng(derived_seed(seed, AUDIT)).permutation(stopped)[:count]
     run_trainings(
-        [PlannedTraining("audit", Recipe(**run.recipe(int(number))), int(number)) for number in sorted(drawn)],
+        [PlannedTraining("audit", Recipe.from_dict(run.recipe(int(number))), int(number)) for number in sorted(drawn)],
         Arrays(*opened.dataset.split()),
         opened.folder.below("audit"),
         opened.slots,
@@ -77,7 +77,7 @@ def choose_among_finalists(
     """
     run = results.load_run(opened.run_dir)
     best = results.leaderboard(run).index[:count]
-    recipes = {int(number): Recipe(**run.recipe(int(number))) for number in best}
+    recipes = {int(number): Recipe.from_dict(run.recipe(int(number))) for number in best}
     run_trainings(
         [
             PlannedTraining("finalist", recipe.with_fields({"epochs": epochs, "seed": seed}), number)

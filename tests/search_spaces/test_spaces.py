@@ -22,7 +22,7 @@ def test_every_draw_of_every_space_is_a_recipe_whose_drawn_fields_all_mean_somet
         fields, drawn = each.fields, each.params
         recipe = BASELINE.with_fields(fields)
         assert set(drawn) <= set(fields)
-        assert not set(recipe.meaningless()) & set(drawn)
+        assert not set(recipe.unused_fields()) & set(drawn)
 
 
 @pytest.mark.parametrize("name", SPACES)
