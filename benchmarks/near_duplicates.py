@@ -4,8 +4,8 @@
     python -m benchmarks.near_duplicates --annotated duplicates_cifar10.csv
 
 The annotation is meta/duplicates_cifar10.csv of https://github.com/cvjena/cifair (Barz and Denzler 2020,
-arXiv:1902.00423): test image, training image, distance, judgment by eye (1: near duplicate, 2: very similar). This reads
-test images to measure a check of the data; nothing is trained.
+arXiv:1902.00423): test image, training image, distance, judgment by eye (1: near duplicate, 2: very similar). Test
+images are read to measure a check of the data; nothing is trained.
 """
 
 import argparse
