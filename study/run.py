@@ -309,8 +309,8 @@ def _open(
     from study.errors import UsageError
     from study.pipeline.run_context import Machine, as_json, resume_run, start_run
     from study.recipe import BASELINE, Recipe
-    from study.search.asha import rungs
     from study.search.problem import hyperparameters_as_json
+    from study.search.schedulers import rungs
 
     machine = Machine.of(arguments)
     asked = {"command": command, "arguments": {**as_json(asdict(arguments)), "resume": None}, **asdict(settings)}

@@ -12,8 +12,8 @@ from importlinter import cli
 REPOSITORY = Path(__file__).parent.parent
 # Where a heavy package may be imported, as the first folder or module below study.
 ALLOWED = {
-    "ray": {"execution", "search"},
-    "torch": {"training", "data", "search", "execution", "pipeline", "storage", "replay"},
+    "ray": {"execution"},
+    "torch": {"training", "data", "execution", "pipeline", "storage", "replay"},
 }
 
 

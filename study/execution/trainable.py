@@ -18,8 +18,11 @@ from ray import tune
 
 from study.data import Split
 from study.recipe import Recipe
-from study.search.asha import EPOCH, METRIC
 from study.storage.store import Store
+
+# Names in a result as Ray Tune has it.
+EPOCH = "epoch"
+METRIC = "val_accuracy"
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 DIGEST_BYTES = 32  # SHA-256, before the state that it is of

@@ -49,7 +49,7 @@ def control(
     opened: RunContext, interruption: Interruption, screen: Progress, question: SearchProblem, settings: Settings
 ) -> None:
     """Random search in the same space with as many epochs as the search had, as a run of its own in control/."""
-    alone = replace(question, method="random", seed=derived_seed(question.seed, CONTROL), history=())
+    alone = replace(question, sampler="random", seed=derived_seed(question.seed, CONTROL), history=())
     _search_beside(opened, "control", interruption, screen, alone, settings)
 
 
