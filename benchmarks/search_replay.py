@@ -1,7 +1,7 @@
 """Replays samplers and schedulers on recorded learning curves.
 
-    python -m benchmarks.search_replay --taskset DIRECTORY              # adds to search_replay.csv what is not there yet
-    python -m benchmarks.search_replay --taskset DIRECTORY --report     # prints the comparison
+    python -m benchmarks.search_replay --taskset DIRECTORY            # adds to search_replay.csv what is missing
+    python -m benchmarks.search_replay --taskset DIRECTORY --report   # prints the comparison
 
 The protocol was fixed before the first result: docs/search-benchmark.md. The study's own OptunaStudy, samplers and
 schedulers run in this process, behind a simulation of the slots. The next trial is the unused recipe of the table that
@@ -273,7 +273,8 @@ class Replay:
 
     def _apply(self, event: Event) -> None:
         self._scheduler.apply(event)
-        self._study.apply(event)
+        if self._problem.sampler != "random":  # which looks at nothing
+            self._study.apply(event)
 
     def _next(self) -> int | None:
         more = len(self.recipes) < min(self._samples, len(self._table.configs))
@@ -350,7 +351,7 @@ def regret(table: Table, values: NDArray[np.float64]) -> float:
     return min(1.0, max(0.0, (best - found) / (best - median)))
 
 
-def measure(table: Table, arm: str, slots: int, seed: int) -> Iterator[dict[str, Any]]:
+def measure(table: Table, arm: str, slots: int, seed: int, budget: int) -> Iterator[dict[str, Any]]:
     """Rows for the results: one of a study of 20 trials, and one a budget of a study without bound."""
     key = {"table": table.name, "arm": arm, "slots": slots, "seed": seed}
     bounded = Replay(table, ARMS[arm], slots, seed, SAMPLES)
@@ -369,13 +370,13 @@ def measure(table: Table, arm: str, slots: int, seed: int) -> Iterator[dict[str,
         "given_away": given,
     }
     free = Replay(table, ARMS[arm], slots, seed, len(table.configs))
-    free.run(max(BUDGETS) * table.unit)
+    free.run(budget * table.unit)
     seen = np.array(free.seen)
-    for budget in BUDGETS:
-        by_then = seen[seen[:, 1] <= budget * table.unit]
+    for epochs in (each for each in BUDGETS if each <= budget):
+        by_then = seen[seen[:, 1] <= epochs * table.unit]
         seconds = float(by_then[-1, 0]) if len(by_then) else 0.0
         yield {
-            **key, "budget": f"{budget} epochs", "epochs": budget, "seconds": seconds,
+            **key, "budget": f"{epochs} epochs", "epochs": epochs, "seconds": seconds,
             "regret": regret(table, by_then[:, 2]),
         }  # fmt: skip
 
@@ -397,6 +398,7 @@ def main() -> None:
     parser.add_argument("--tables", nargs="+", help="parts of the names of the tables to replay")
     parser.add_argument("--slots", nargs="+", type=int, default=[1, 2, 4, 8])
     parser.add_argument("--orders", type=int, default=100)
+    parser.add_argument("--budget", type=int, default=200, help="epochs of a study without a bound")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so many")
     parser.add_argument("--output", type=Path, default=RESULTS)
     parser.add_argument("--report", action="store_true")
@@ -419,7 +421,7 @@ def main() -> None:
             for slots in arguments.slots:
                 for arm in arguments.only:
                     if (table.name, arm, slots, seed) not in there and time.monotonic() < until:
-                        rows += measure(table, arm, slots, seed)
+                        rows += measure(table, arm, slots, seed, arguments.budget)
             if rows:
                 header = not arguments.output.exists()
                 frame = pd.DataFrame(rows, columns=COLUMNS).round(5)
