@@ -226,21 +226,25 @@ ARMS = {
     "new sampler alone": Arm("prior", "asha"),
     "new scheduler alone": Arm("random", "curves"),
     "tpe, new scheduler": Arm("tpe", "curves"),
+    "new sampler alone, misleading prior": Arm("prior", "asha", misled=True),
     "all": Arm("prior", "curves"),
     "all, misleading prior": Arm("prior", "curves", misled=True),
 }
 
 
 class Replay:
-    """One study, epoch by epoch.
+    """One study, epoch by epoch, of the recipes of the table or `only` some.
 
     Attributes:
+        events: as a study would have written them.
         seen: (seconds, epochs so far, value) of each epoch, in the order in which they end.
         recipes: the table's recipe of each trial.
         last: the last epoch of each trial.
     """
 
-    def __init__(self, table: Table, arm: Arm, slots: int, seed: int, samples: int) -> None:
+    def __init__(
+        self, table: Table, arm: Arm, slots: int, seed: int, samples: int, only: NDArray[np.int64] | None = None
+    ) -> None:
         space = misled(table) if arm.misled else table.space
         self._problem = TableProblem(
             space, table.name, BASELINE, table.epochs, seed, sampler=arm.sampler, metric=table.metric
@@ -250,6 +254,10 @@ class Replay:
         settings = SchedulerSettings(table.epochs, samples, metric=table.metric, base=BASELINE.as_dict())
         self._scheduler: Scheduler = SCHEDULERS[arm.scheduler](settings)
         self._nearest = Nearest(table)
+        if only is not None:
+            self._nearest.used[:] = True
+            self._nearest.used[only] = False
+        self.events: list[Event] = []
         self._running: list[tuple[float, int, int]] = []
         self._clock, self._tick = 0.0, 0
         self.recipes: list[int] = []
@@ -272,6 +280,7 @@ class Replay:
         self._tick += 1
 
     def _apply(self, event: Event) -> None:
+        self.events.append(event)
         self._scheduler.apply(event)
         if self._problem.sampler != "random":  # which looks at nothing
             self._study.apply(event)
@@ -295,7 +304,7 @@ class Replay:
         return number
 
     def _choose(self, number: int) -> int:
-        if number == 0 and self._table.first is not None:
+        if number == 0 and self._table.first is not None and not self._nearest.used[self._table.first]:
             self._nearest.used[self._table.first] = True
             return self._table.first
         if number == 0 or self._problem.sampler == "random":

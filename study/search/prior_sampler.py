@@ -21,10 +21,11 @@ import search_spaces
 from search_spaces import Prior
 
 Source = Literal["prior", "best", "chance"]
-# Share of suggestions that are uniform over the ranges.
-CHANCE = 0.1
-# After so many trials priors that the results neither confirm nor contradict have half of their weight.
-HALF_TRUST = 10
+# Share of suggestions that are uniform over the ranges: at first, and after many trials. The first ones show whether
+# the priors are any better.
+CHANCE_AT_FIRST, CHANCE = 0.35, 0.1
+# After so many trials the first shares have half of their weight.
+HALF_LIFE = 10
 # After so many the results speak for themselves, and the priors are not looked at any more.
 FORGOTTEN_AFTER = 100
 # Trials, evenly spaced from the best to the worst, that show whether results agree with the priors.
@@ -46,14 +47,16 @@ class PriorSampler(BaseSampler):
         self._uniform = RandomSampler(seed=seed)
         self._priors, self._given = priors, dict(given)
         self._source: Source = "chance"
+        self._prior_share = 1.0
         self._parent: Mapping[str, Any] = {}
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Decides where this trial's values come from."""
         states = (TrialState.COMPLETE, TrialState.PRUNED)
         ranked = _ranked(study.get_trials(deepcopy=False, states=states), study.direction)
-        share = self._prior_share(ranked)
-        weights = [(1 - CHANCE) * share, (1 - CHANCE) * (1 - share), CHANCE]
+        self._prior_share = self._share_of_priors(ranked)
+        chance = max(CHANCE, CHANCE_AT_FIRST * _decay(len(ranked)))
+        weights = [(1 - chance) * self._prior_share, (1 - chance) * (1 - self._prior_share), chance]
         sources: list[Source] = ["prior", "best", "chance"]
         self._source = sources[int(self._generator.choice(3, p=weights))]
         if self._source == "best":
@@ -85,7 +88,7 @@ class PriorSampler(BaseSampler):
                 return self._moved(self._parent[name], distribution)
         elif self._source == "chance":
             return self._uniform.sample_independent(study, trial, name, distribution)
-        if name in self._priors:
+        if name in self._priors and (self._source == "prior" or self._generator.random() < self._prior_share):
             return self._priors[name].sample(distribution, self._generator, self._given)
         return self._uniform.sample_independent(study, trial, name, distribution)
 
@@ -101,7 +104,7 @@ class PriorSampler(BaseSampler):
         z = low + (high - low) * (2 - moved if moved > 1 else moved)
         return search_spaces.nearest(distribution, math.exp(z) if log else z)
 
-    def _prior_share(self, ranked: Sequence[FrozenTrial]) -> float:
+    def _share_of_priors(self, ranked: Sequence[FrozenTrial]) -> float:
         """The weight of the priors against that of the best trials, from 1 at first to 0."""
         count = len(ranked)
         if count < 2:
@@ -111,10 +114,9 @@ class PriorSampler(BaseSampler):
         compared = ranked[:: math.ceil(count / COMPARED)]
         density = np.array([self._log_density(trial) for trial in compared])
         leaders = max(1, len(compared) // 3)
-        spread = float(density.std())
-        agreement = 0.0 if spread == 0 else float(density[:leaders].mean() - density[leaders:].mean()) / spread
-        trust = 2 * float(ndtr(2 * agreement - 2 / math.sqrt(count)))
-        return min(1.0, trust * HALF_TRUST / (HALF_TRUST + count))
+        spread = float(density.std()) * math.sqrt(1 / leaders + 1 / (len(compared) - leaders))
+        ahead = 0.0 if spread == 0 else float(density[:leaders].mean() - density[leaders:].mean()) / spread
+        return min(1.0, 2 * float(ndtr(ahead)) * _decay(count))
 
     def _log_density(self, trial: FrozenTrial) -> float:
         """How much likelier the trial is under the priors than under uniform draws."""
@@ -124,6 +126,10 @@ class PriorSampler(BaseSampler):
             for name, value in trial.params.items()
             if name in self._priors
         )
+
+
+def _decay(trials: int) -> float:
+    return HALF_LIFE / (HALF_LIFE + trials)
 
 
 def _ranked(trials: Sequence[FrozenTrial], direction: StudyDirection) -> list[FrozenTrial]:

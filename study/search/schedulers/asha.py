@@ -107,10 +107,13 @@ class ASHA:
         if event.epoch >= self._settings.max_epochs or math.isnan(value):
             self._decisions[number] = STOP
         elif event.epoch in self._rungs:
-            self._rungs[event.epoch].add(number, value)
+            self._enter(event.epoch, number, value)
             self._pause(number)
             if self.next_promotion() == number:
                 self._unpause(number)
+
+    def _enter(self, epoch: int, number: int, value: float) -> None:
+        self._rungs[epoch].add(number, value)
 
     def _pause(self, number: int) -> None:
         self._running.discard(number)
