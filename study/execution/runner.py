@@ -201,6 +201,7 @@ class Arrays:
     validation: Split | None
 
 
+@cluster.settings()
 def run_trials(
     searcher: Searcher,
     scheduler: TrialScheduler | None,
