@@ -1,7 +1,7 @@
 """Replays samplers and schedulers on recorded learning curves.
 
-    python -m benchmarks.search_replay --taskset DIRECTORY            # adds to search_replay.csv what is missing
-    python -m benchmarks.search_replay --taskset DIRECTORY --report   # prints the comparison
+    python -m benchmarks.search_replay --taskset DIRECTORY   # adds to search_replay.csv what is missing
+    python -m benchmarks.search_report --results benchmarks/search_replay.csv
 
 The protocol was fixed before the first result: docs/search-benchmark.md. The study's own OptunaStudy, samplers and
 schedulers run in this process, behind a simulation of the slots. The next trial is the unused recipe of the table that
@@ -410,13 +410,7 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=200, help="epochs of a study without a bound")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so many")
     parser.add_argument("--output", type=Path, default=RESULTS)
-    parser.add_argument("--report", action="store_true")
     arguments = parser.parse_args()
-    if arguments.report:
-        from benchmarks.search_report import show
-
-        show(pd.read_csv(arguments.output))
-        return
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     there = set[tuple[Any, ...]]()
     if arguments.output.exists():

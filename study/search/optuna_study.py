@@ -169,6 +169,8 @@ class OptunaStudy:
         problem = self._problem
         if self.begun == 0:
             return self._suggested(problem.draw_known(problem.base.as_dict()))
+        if self.begun <= len(problem.starts):
+            return self._suggested(problem.draw_known(problem.starts[self.begun - 1], number=self.begun))
         for attempt in range(SAMPLER_DRAWS + RANDOM_DRAWS):
             make = SAMPLERS[problem.sampler if attempt < SAMPLER_DRAWS else "random"]
             again = (attempt,) if attempt else ()

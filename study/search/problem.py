@@ -36,6 +36,7 @@ class SearchProblem:
         fixed: fields that have one value in the whole study, whatever the space would draw; `base` has them too.
         sampler: a name in SAMPLERS, such as "tpe", or "random" for a control.
         history: finished trials of another study, which the sampler knows from the start; they have no number here.
+        starts: Recipe fields of the trials that come after trial 0, before the sampler is asked.
         metric: what is optimized, in the direction of its mode.
         spec: size, channels and classes of the images, which each drawn Recipe must fit.
         n_startup: trials that are drawn at random before TPE's model is used.
@@ -49,6 +50,7 @@ class SearchProblem:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     sampler: str = "tpe"
     history: Sequence[PastTrial] = ()
+    starts: Sequence[Mapping[str, Any]] = ()
     metric: Metric = METRICS["accuracy"]
     spec: ImageSpec = CIFAR10
     n_startup: int = 10
