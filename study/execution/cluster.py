@@ -92,6 +92,16 @@ def start_ray(address: str = LOCAL) -> list[dict[str, Any]]:
     return [node["Resources"] for node in _nodes()]
 
 
+def is_started() -> bool:
+    """Whether this process has started or joined a Ray already."""
+    return bool(ray.is_initialized())
+
+
+def stop_ray() -> None:
+    """Stops the Ray that this process has started, or leaves the cluster that it has joined."""
+    ray.shutdown()
+
+
 def is_up() -> bool:
     """Whether the Ray process of this machine, the raylet, lives: to Ray Tune its death is one of each trial."""
     here = ray.get_runtime_context().get_node_id()

@@ -1,7 +1,7 @@
-"""What Ray Tune is handed when a slot is free: a trial that goes on, or one that Optuna suggests.
+"""What Ray Tune is given when a slot is free: a trial that continues, or a new one that the sampler suggests.
 
-Written on Ray's Searcher and Optuna's ask-and-tell, not on Ray's OptunaSearch: that one tells every trial that ASHA
-stopped as COMPLETE, so that TPE compares accuracies of different epochs.
+It is written on Ray's Searcher and Optuna's sampler, not on Ray's OptunaSearch: that one reports every trial that was
+stopped early as COMPLETE, so that TPE would compare accuracies after different numbers of epochs.
 """
 
 from collections.abc import Callable
@@ -9,68 +9,91 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from study.search.asha import ASHA, METRIC
-from study.search.optuna_study import OptunaStudy, Suggestion
-from study.storage.event_log import NotPickled
+from results.events import TrialStarted
+from study.execution.process_local import ProcessLocal
+from study.execution.runner import config_of
+from study.search.optuna_study import OptunaStudy
+from study.search.problem import SearchProblem
+from study.search.schedulers import Scheduler
+from study.storage.event_log import EventLog
 
 
-class OptunaSearcher(NotPickled, Searcher):
-    """Hands Ray Tune the trial that a free slot is for.
+class TrialSearcher(ProcessLocal, Searcher):
+    """Gives Ray Tune the trial that a free slot is for.
 
-    That is one which an earlier process left between two rungs, else one that ASHA promotes, else a new one. What
-    becomes of a trial Optuna learns from the record and not from here.
+    First come trials that an earlier process left between two rungs, then the one that the scheduler promotes, then a
+    new one. What becomes of a trial is learnt from the event log, not from Ray.
 
     Args:
-        told: the study so far, with the trials of an earlier process that have not ended.
-        asha: knows the trials that rest, and is told when no more begin.
-        may_start: whether the trial of this number may still begin.
-        on_suggestion: called with each new Suggestion before it is given to Ray.
+        log: of the search; new trials are recorded in it.
+        may_start: whether the trial of this number may still start.
     """
 
     def __init__(
         self,
-        told: OptunaStudy,
-        asha: ASHA,
+        problem: SearchProblem,
+        log: EventLog,
+        optuna_study: OptunaStudy,
+        scheduler: Scheduler,
         may_start: Callable[[int], bool],
-        on_suggestion: Callable[[Suggestion], None],
     ) -> None:
-        super().__init__(metric=METRIC, mode="max")
-        self._told, self._asha, self._may_begin, self._on_suggestion = told, asha, may_start, on_suggestion
-        self._between_rungs = [number for number in told.unfinished if number not in asha.paused()]
+        super().__init__()
+        self._problem, self._log, self._optuna_study, self._scheduler = problem, log, optuna_study, scheduler
+        self._may_start = may_start
+        paused = scheduler.paused()
+        self._between_rungs = [trial.number for trial in log.state.unfinished() if trial.number not in paused]
         self._running: set[str] = set()
-        self._ask_whether_more_begin()
+        self._more_trials()
 
     def suggest(self, trial_id: str) -> Any:
-        """The "number" and "recipe" of a trial, and how many of its epochs are "recorded"; FINISHED after the last."""
-        more_begin = self._ask_whether_more_begin()
+        """See runner.config_of. None: nothing is ready, but a running trial may have one promoted."""
         if self._between_rungs:
             number = self._between_rungs.pop(0)
-        elif (promoted := self._asha.promotable()) is not None:
+        elif (promoted := self._promotion()) is not None:
             number = promoted
-        elif more_begin:
-            suggestion = self._told.ask()
-            number = suggestion.number
-            self._on_suggestion(suggestion)
-            self._ask_whether_more_begin()
-        else:
-            # What runs now may come to a rung and have another one promoted.
+        elif not self._more_trials() or (started := self._start()) is None:
             return None if self._running else Searcher.FINISHED
+        else:
+            number = started
         self._running.add(trial_id)
-        recipe = self._told.unfinished[number].recipe
-        return {"number": number, "recipe": recipe.as_dict(), "recorded": self._told.recorded.get(number, 0)}
+        trial = self._log.state.trials[number]
+        recipe = self._problem.recipe(number, dict(trial.started.config))
+        return config_of(number, recipe.as_dict(), trial.epoch)
 
-    def _ask_whether_more_begin(self) -> bool:
-        more_begin = self._may_begin(self._told.begun)
-        if not more_begin:
-            self._asha.no_more_trials()
-        return more_begin
+    def _promotion(self) -> int | None:
+        self._more_trials()
+        return self._scheduler.next_promotion()
+
+    def _start(self) -> int | None:
+        """The number of a new trial, recorded; None where the space has nothing left that was not tried."""
+        suggestion = self._optuna_study.ask()
+        if suggestion is None:
+            self._scheduler.no_more_trials()
+            return None
+        self._log.append(
+            TrialStarted(
+                number=suggestion.number,
+                trial_id=f"trial_{suggestion.number:05d}",
+                config=suggestion.config,
+                params=suggestion.params if suggestion.params != suggestion.config else None,
+                seed=suggestion.recipe.seed,
+            )
+        )
+        self._more_trials()
+        return suggestion.number
+
+    def _more_trials(self) -> bool:
+        more = self._may_start(len(self._log.state.trials))
+        if not more:
+            self._scheduler.no_more_trials()
+        return more
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """The trial's slot is free, whether it has ended or rests."""
+        """The trial's slot is free, whether it has ended or is paused."""
         self._running.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the record is what a study is resumed from."""
+        """Nothing to save: a study is resumed from its event log."""
 
     def restore(self, checkpoint_path: str) -> None:
-        raise NotImplementedError("a study is resumed from its record")
+        raise NotImplementedError("a study is resumed from its event log")
