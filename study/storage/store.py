@@ -73,7 +73,7 @@ class Store:
         if self.folder is not None:
             place = self.folder / name
             place.parent.mkdir(parents=True, exist_ok=True)
-            with whole(place) as file:
+            with atomic_write(place) as file:
                 file.write(content)
             return
         with self._answering() as (system, path), system.open_output_stream(f"{path}/{name}") as stream:
