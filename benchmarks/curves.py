@@ -21,7 +21,7 @@ import torch
 
 import search_spaces
 from study import data
-from study.data import Split
+from study.data import DataOptions, Split
 from study.recipe import BASELINE, Recipe
 from study.search.optuna_study import OptunaStudy
 from study.search.problem import SearchProblem
@@ -47,7 +47,7 @@ def drawn(count: int) -> Iterator[tuple[dict[str, Any], Recipe]]:
 
 @cache
 def splits(data_dir: Path) -> tuple[Split, Split]:
-    train, validation = data.split(data.load_training(data_dir, "cifar10"))
+    train, validation = data.load("cifar10", DataOptions(data_dir)).split()
     kept = np.random.default_rng(SHUFFLE_SEED).permutation(len(train.labels))[:IMAGES]
     return Split(train.images[kept], train.labels[kept]), validation
 
@@ -72,7 +72,6 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    data.prepare(arguments.data_dir, "cifar10", print)
     table = pd.read_csv(TABLE, index_col="recipe") if TABLE.exists() else pd.DataFrame()
     with ProcessPoolExecutor(arguments.workers) as pool:
         waiting = {

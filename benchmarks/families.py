@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from study import data
+from study.data import DataOptions
 from study.recipe import BASELINE, RECIPES, Recipe
 from study.training.loop import Training
 
@@ -55,8 +56,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    data.prepare(arguments.data_dir, "cifar10", print)
-    train, validation = data.split(data.load_training(arguments.data_dir, "cifar10"))
+    train, validation = data.load("cifar10", DataOptions(arguments.data_dir)).split()
     table = Table(
         "family", "widths", "precision", "parameters", "epochs", "s an epoch", "validation accuracy", box=None
     )

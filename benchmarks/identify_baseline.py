@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 from study import data
-from study.data import Split
+from study.data import DataOptions, Split
 from study.recipe import BASELINE, Recipe
 from study.training.loop import Diverged, Training
 
@@ -95,8 +95,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("benchmarks/baseline_candidates.csv"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    data.prepare(arguments.data_dir, "cifar10", print)
-    train = data.load_training(arguments.data_dir, "cifar10")
+    train = data.load("cifar10", DataOptions(arguments.data_dir)).training
     study = optuna.create_study(
         storage=arguments.storage,
         study_name="baseline",

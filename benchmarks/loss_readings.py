@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from study import data
+from study.data import DataOptions
 from study.recipe import BASELINE
 from study.training.loop import Training
 
@@ -27,8 +28,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    data.prepare(arguments.data_dir, "cifar10", print)
-    train = data.load_training(arguments.data_dir, "cifar10")
+    train = data.load("cifar10", DataOptions(arguments.data_dir)).training
     images, labels = torch.from_numpy(train.images), torch.from_numpy(train.labels)
     batches: list[float] = []
 

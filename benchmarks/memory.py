@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from study import data
+from study.data import DataOptions
 from study.execution import trainable
 from study.execution.cluster import start_ray
 from study.execution.resources import Slots
@@ -74,7 +75,7 @@ def main() -> None:
     parser.add_argument("--together", nargs="+", type=int, default=[1, 2, 4], help="trials at once")
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     arguments = parser.parse_args()
-    train, validation = data.split(data.load_training(arguments.data_dir, "cifar10"))
+    train, validation = data.load("cifar10", DataOptions(arguments.data_dir)).split()
     trainable.train = hold
     table = Table("trials at once", "shared, MB a machine", "alone, MB a trial", box=None)
     for together in arguments.together:

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from study import data
+from study.data import DataOptions
 from study.recipe import BASELINE
 from study.training.loop import Training
 
@@ -40,7 +41,7 @@ def train_for(
 ) -> None:
     """One process: trains, and says how many images a second it had and the most memory it took on the GPU (bytes)."""
     torch.set_num_threads(threads)
-    train, _ = data.split(data.load_training(data_dir, "cifar10"))
+    train, _ = data.load("cifar10", DataOptions(data_dir)).split()
     kept = data.Split(train.images[:IMAGES_KEPT], train.labels[:IMAGES_KEPT])
     recipe = RECIPE.with_fields({"batch_size": batch_size})
     steps, began = 0, 0.0
@@ -91,7 +92,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     arguments = parser.parse_args()
-    data.prepare(arguments.data_dir, "cifar10", print)
     cores = os.cpu_count() or 1
     shapes = [(1, cores), (cores, 1)] if arguments.device == "cpu" else [(count, 1) for count in arguments.at_once]
     arms: dict[tuple[int, int], list[tuple[float, float]]] = {shape: [] for shape in shapes}

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from study import data
-from study.data import Split
+from study.data import DataOptions, Split
 from study.recipe import BASELINE, Recipe
 from study.training import loop as training
 from study.training.loop import Training
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    every = data.load_training(arguments.data_dir, "cifar10")
+    every = data.load("cifar10", DataOptions(arguments.data_dir)).training
     split = Split(every.images[: arguments.images], every.labels[: arguments.images])
     passes = arguments.images_a_pass
     table = Table("network", "", *(f"{images} a pass" for images in passes), box=None)

@@ -25,6 +25,7 @@ from rich.table import Table
 import search_spaces
 from benchmarks.curves import splits
 from study import data
+from study.data import DataOptions
 from study.execution.searcher import OptunaSearcher
 from study.recipe import BASELINE, Recipe
 from study.search.asha import ASHA
@@ -86,7 +87,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     arguments = parser.parse_args()
-    data.prepare(arguments.data_dir, "cifar10", print)
+    data.load("cifar10", DataOptions(arguments.data_dir))
     table = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame(columns=["arm", "seed", "epoch", "val_accuracy"])
     known = set(zip(table["arm"], table["seed"], strict=True))
     with ProcessPoolExecutor(arguments.workers) as pool:

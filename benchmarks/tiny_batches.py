@@ -18,7 +18,7 @@ from rich.table import Table
 from torch import nn
 
 from study import data
-from study.data import Split
+from study.data import DataOptions, Split
 from study.recipe import BASELINE
 from study.training.loop import Epoch, Training
 
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    every = data.load_training(arguments.data_dir, "cifar10")
+    every = data.load("cifar10", DataOptions(arguments.data_dir)).training
     table = Table("batch", *(f"{arm}, us" for arm in ARMS), box=None)
     for batch_size in arguments.batch_sizes:
         images = batch_size * arguments.steps

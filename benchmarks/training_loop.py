@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks.tutorial import LocalCIFAR10
 from study import data
-from study.data import Split
+from study.data import DataOptions, Split
 from study.recipe import BASELINE, RECIPES, Recipe
 from study.training import models
 from study.training.loop import NORMALIZATION, Training
@@ -128,8 +128,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    data.prepare(arguments.data_dir, "cifar10", print)
-    every, held_out = data.split(data.load_training(arguments.data_dir, "cifar10"))
+    every, held_out = data.load("cifar10", DataOptions(arguments.data_dir)).split()
     train = Split(every.images[: arguments.images], every.labels[: arguments.images])
     validation = Split(held_out.images[:VALIDATED], held_out.labels[:VALIDATED])
     headings = (

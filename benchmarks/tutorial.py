@@ -12,6 +12,7 @@ with 8 loader workers, and again with none and with 2; all arms in turn, --repea
 import argparse
 import tempfile
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from rich.table import Table
 
 import results
 from study import data
-from study.data import Split
+from study.data import DataOptions, Dataset, Split
 from study.execution.cluster import start_ray
 from study.execution.resources import Slots
 from study.execution.runner import Interruption
@@ -93,9 +94,9 @@ def train_example(config: dict[str, Any], train: Split, validation: Split, worke
         torch.utils.data.DataLoader = loader  # type: ignore[misc]
 
 
-def run_example(training: Split, epochs: int, workers: int) -> tuple[float, float, int]:
+def run_example(dataset: Dataset, epochs: int, workers: int) -> tuple[float, float, int]:
     """Seconds, the best trial's validation accuracy and the epochs that all trials had."""
-    train, validation = data.split(training)
+    train, validation = dataset.split()
     trainable = tune.with_parameters(train_example, train=train, validation=validation, workers=workers)
     with tempfile.TemporaryDirectory() as folder:
         tuner = tune.Tuner(
@@ -118,7 +119,7 @@ def run_example(training: Split, epochs: int, workers: int) -> tuple[float, floa
     return seconds, float(frame["accuracy"].max()), int(frame["training_iteration"].sum())
 
 
-def run_suite(training: Split, epochs: int, slots: int) -> tuple[float, float, int]:
+def run_suite(dataset: Dataset, epochs: int, slots: int) -> tuple[float, float, int]:
     """The same of this suite, one thread a trial."""
     configs = [
         {"hidden": f"{one['l1']}-{one['l2']}", "lr": one["lr"], "batch_size": one["batch_size"]} for one in drawn()
@@ -135,7 +136,7 @@ def run_suite(training: Split, epochs: int, slots: int) -> tuple[float, float, i
         search(
             question,
             Settings(len(configs), epochs, 1, 2),
-            training,
+            dataset,
             Slots(1, 0, slots, ""),
             Interruption(),
             Progress(Console(quiet=True), "search", len(configs), epochs, quiet=True),
@@ -155,15 +156,16 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    data.prepare(arguments.data_dir, "cifar10", print)
-    every = data.load_training(arguments.data_dir, "cifar10")
-    training = Split(every.images[: arguments.images], every.labels[: arguments.images])
+    dataset = data.load("cifar10", DataOptions(arguments.data_dir))
+    every = dataset.training
+    kept = Split(every.images[: arguments.images], every.labels[: arguments.images])
+    dataset = replace(dataset, training=kept)
     slots = int(sum(node.get("CPU", 0) for node in start_ray()))
     rows = []
     for repeat in range(arguments.repeats):
-        arms = {"this suite": partial(run_suite, training, arguments.epochs, slots)}
+        arms = {"this suite": partial(run_suite, dataset, arguments.epochs, slots)}
         for workers in arguments.loader_workers:
-            arms[f"Ray's example, {workers} loader workers"] = partial(run_example, training, arguments.epochs, workers)
+            arms[f"Ray's example, {workers} loader workers"] = partial(run_example, dataset, arguments.epochs, workers)
         for name, run in arms.items():
             seconds, accuracy, epochs = run()
             rows.append({"arm": name, "seconds": seconds, "accuracy": accuracy, "epochs": epochs})

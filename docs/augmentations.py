@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from study import data
+from study.data import DataOptions
 from study.recipe import Recipe
 from study.training import augmentation as augment
 
@@ -74,8 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A picture of each augmentation.")
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     data_dir = parser.parse_args().data_dir
-    data.prepare(data_dir, "cifar10", print)
-    training = data.load_training(data_dir, "cifar10")
+    training = data.load("cifar10", DataOptions(data_dir)).training
     pixels, labels = (
         torch.from_numpy(training.images[:IMAGES].copy()),
         torch.from_numpy(training.labels[:IMAGES].copy()),

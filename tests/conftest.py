@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from study import data
-from study.data import NoSourceAnswers, Split
+from study.data import DataOptions, Split, cifar10
+from study.data.cifar10 import NoSourceAnswers
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -16,7 +17,7 @@ REPOSITORY = Path(__file__).parent.parent
 def cifar10_dir() -> Path:
     """A directory with the real CIFAR-10; skips where no source answers, but never in CI."""
     try:
-        data.prepare(REPOSITORY / "data", "cifar10", print)
+        cifar10.prepare(REPOSITORY / "data", print)
     except NoSourceAnswers as error:
         if "CI" in os.environ:
             raise
@@ -27,13 +28,13 @@ def cifar10_dir() -> Path:
 @pytest.fixture(scope="session")
 def synthetic_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("synthetic")
-    data.prepare(path, "synthetic", print)
+    data.load("synthetic", DataOptions(path))
     return path
 
 
 @pytest.fixture(scope="session")
 def synthetic(synthetic_dir: Path) -> Split:
-    return data.load_training(synthetic_dir, "synthetic")
+    return data.load("synthetic", DataOptions(synthetic_dir)).training
 
 
 @pytest.fixture(scope="session")

@@ -54,20 +54,19 @@ def test_ray_is_known_only_on_its_own_side() -> None:
     assert {room(file) for file in modules() if any(name.split(".")[0] == "ray" for name in imports(file))} == RAY
 
 
-def test_only_final_reads_the_test_file() -> None:
-    """The test set's files are named in data.TEST; data.py uses it to write them and to look at their sizes."""
-    users = set()
+def test_only_test_set_reads_test_images() -> None:
+    """A SealedTest has one use, `sealed_test.read()`, and a file of test images (TEST) is named where it is made."""
+    readers, makers = set(), set()
     for package in ("study", "search_spaces", "results"):
         for file in (REPOSITORY / package).rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.Attribute) and getattr(node.value, "attr", None) == "sealed_test":
+                    readers.add(file.name)
                 named = getattr(node, "attr", getattr(node, "id", None))
                 if named == "TEST" or (isinstance(node, ast.Constant) and "-test.bin" in str(node.value)):
-                    users.add(file.name)
-    assert users == {"__init__.py", "test_set.py"}
-    tree = ast.parse((REPOSITORY / "study" / "data" / "__init__.py").read_text())
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    uses = {f.name for f in functions if any(getattr(node, "id", None) == "TEST" for node in ast.walk(f))}
-    assert uses == {"_refuse_foreign", "_cached", "_keep", "_check", "_synthetic"}
+                    makers.add(file.name)
+    assert readers == {"test_set.py"}
+    assert makers == {"cifar10.py", "synthetic.py"}
 
 
 def test_help_and_imports_load_nothing_heavy() -> None:

@@ -1,24 +1,110 @@
-"""The sealed test set: the one place that reads its images. Only the final phase and `study.predict --test` call it."""
+"""The sealed test set: the one module that reads test images.
 
+Only the final phase and `study.predict --test` open it. Each opening is written to a ledger in the data directory
+before any image is returned, so that everybody can count how often a data set's test images have been used, over all
+runs.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from study import data
-from study.data import Split
+from study.data.dataset import Dataset, Split, digest
+from study.errors import DataError
+from study.recipe import Recipe
+
+LEDGER = "test-openings.jsonl"
 
 
-def check(data_dir: Path, dataset: data.Dataset) -> None:
-    """Compares the test file's checksum before anything expensive; no image leaves this function.
+@dataclass(frozen=True)
+class Opening:
+    """What the test set is opened for: one network's predictions.
+
+    Attributes:
+        run: the run's directory or name.
+        role: what was trained, such as winner or baseline.
+        seed: of the training.
+        recipe: its digest, SHA-256 in hex.
+    """
+
+    run: str
+    role: str
+    seed: int
+    recipe: str
+
+    @classmethod
+    def of(cls, run_dir: Path, role: str, recipe: Recipe) -> "Opening":
+        fields = json.dumps(recipe.as_dict(), sort_keys=True).encode()
+        return cls(str(run_dir.resolve()), role, recipe.seed, hashlib.sha256(fields).hexdigest())
+
+
+def check(dataset: Dataset) -> None:
+    """Verifies, before anything expensive, that the test set can be read and its ledger written. Returns no image.
 
     Raises:
-        DataError: the file is missing, truncated or altered.
+        DataError: the test images are missing, truncated or altered, or the ledger cannot be written.
     """
-    open_test_set(data_dir, dataset)
+    _append(dataset.options.data_dir / LEDGER, [])
+    dataset.sealed_test.read()
 
 
-def open_test_set(data_dir: Path, dataset: data.Dataset) -> Split:
-    """All test images and labels.
+def open_test_set(dataset: Dataset, openings: Sequence[Opening]) -> Split:
+    """All test images and labels, after each opening that is new has been added to the ledger.
+
+    An opening that is in the ledger already is the same one: its evaluation was cut off, or its result is read again.
 
     Raises:
-        DataError: the file is missing, truncated or altered.
+        DataError: the test images are missing, truncated or altered, or the ledger cannot be read or written.
+        ValueError: no opening is given.
     """
-    return data.read(data_dir, data.TEST[dataset])
+    if not openings:
+        raise ValueError("the test set is opened for something; give at least one Opening")
+    test = dataset.sealed_test.read()
+    key = digest(test)
+    ledger = dataset.options.data_dir / LEDGER
+    known = {tuple(line[name] for name in asdict(openings[0])) for line in _read(ledger) if line["test_digest"] == key}
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    head = {"time": now, "dataset": dataset.name, "test_digest": key}
+    _append(ledger, [{**head, **asdict(each)} for each in openings if tuple(asdict(each).values()) not in known])
+    return test
+
+
+def count_openings(dataset: Dataset) -> int:
+    """How many evaluations on these test images the ledger has, over all runs.
+
+    Raises:
+        DataError: the test images or the ledger cannot be read.
+    """
+    key = digest(dataset.sealed_test.read())
+    return sum(line["test_digest"] == key for line in _read(dataset.options.data_dir / LEDGER))
+
+
+def _read(ledger: Path) -> list[dict[str, str | int]]:
+    try:
+        lines = ledger.read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines if line]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise DataError(f"{ledger} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise DataError(f"{ledger} is damaged; it is JSON, one opening of the test set a line") from None
+
+
+def _append(ledger: Path, lines: Sequence[dict[str, str | int]]) -> None:
+    try:
+        ledger.parent.mkdir(parents=True, exist_ok=True)
+        # One write, so that lines of several processes do not mix.
+        file = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            if lines:
+                os.write(file, "".join(json.dumps(line) + "\n" for line in lines).encode())
+                os.fsync(file)
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise DataError(f"{ledger} cannot be written: {error.strerror}; give a writable --data-dir") from None

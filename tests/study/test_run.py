@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from optuna.trial import TrialState
 
 import results
 from study import baseline, run
-from study.data import Split, test_set
+from study.data import Dataset, Split, test_set
+from study.data.test_set import Opening
 from study.execution import trainable
 
 SPACE = """
@@ -298,8 +300,8 @@ def test_permuted_test_labels_change_the_verdict_and_not_the_choice(
 ) -> None:
     sealed = test_set.open_test_set
 
-    def permuted(data_dir: Path, dataset: str) -> Split:
-        test = sealed(data_dir, "synthetic")
+    def permuted(dataset: Dataset, openings: Sequence[Opening]) -> Split:
+        test = sealed(dataset, openings)
         return Split(test.images, np.random.default_rng(0).permutation(test.labels))
 
     monkeypatch.setattr(test_set, "open_test_set", permuted)

