@@ -4,7 +4,6 @@ Each evaluation is written down before it happens, in study.json and in the ledg
 once per recipe and seed, also where the final was interrupted.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -160,7 +159,7 @@ def _evaluate(context: RunContext[Any], finished: Sequence[FinishedTraining], fo
     new = [each for each in finished if not files[each.number].exists()]
     for each in new:
         _write_opening(context, each)
-    openings = [_opening(context, each) for each in finished]
+    openings = [Opening.of(context.run_dir, each.planned.role, each.planned.recipe) for each in finished]
     test = test_set.open_test_set(context.dataset, openings)
     if new:
         setup = context.worker_setup(folder, on_all_training_images=True)
@@ -182,12 +181,6 @@ def _write_opening(context: RunContext[Any], finished: FinishedTraining) -> None
     if not any(each["role"] == role and each["recipe"] == recipe.as_dict() for each in openings):
         opening = {"time": now(), "role": role, "seed": recipe.seed, "recipe": recipe.as_dict()}
         context.study.update(test_openings=[*openings, opening])
-
-
-def _opening(context: RunContext[Any], finished: FinishedTraining) -> Opening:
-    recipe = finished.planned.recipe
-    digest = hashlib.sha256(json.dumps(recipe.as_dict(), sort_keys=True).encode()).hexdigest()
-    return Opening(run=context.run_dir.name, role=finished.planned.role, seed=recipe.seed, recipe=digest)
 
 
 def _read_array(path: Path) -> NDArray[np.float32]:

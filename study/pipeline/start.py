@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,8 @@ class Prepared:
         """`data` of study.json."""
         train, validation = self.dataset.split()
         sizes = {"train": len(train.labels), "validation": len(validation.labels)}
-        return {**self.dataset.digests(), **sizes, "classes": list(self.dataset.class_names)}
+        about = {"classes": list(self.dataset.class_names), "spec": asdict(self.dataset.spec)}
+        return {**self.dataset.digests(), **sizes, **about}
 
 
 def start_run(run_dir: Path, request: Request) -> RunContext[Any]:
