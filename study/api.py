@@ -18,8 +18,8 @@ from study.config import Config, ReproduceConfig, StudyConfig, TrainingConfig, r
 from study.data import DataOptions
 from study.errors import StudyError, StudyInterrupted, UsageError
 from study.execution import cluster
-from study.pipeline import REPRODUCE_PHASES, STUDY_PHASES
 from study.pipeline.output import Output
+from study.pipeline.phases import REPRODUCE_PHASES, STUDY_PHASES
 from study.pipeline.plan import describe
 from study.pipeline.problem import make_problem, space_name
 from study.pipeline.run_context import RunContext, run_phases

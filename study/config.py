@@ -126,6 +126,16 @@ class TrainingConfig(BaseModel):
     skip_unreadable: bool = setting(
         False, "leave out images that cannot be read, and record which", group="data", on_resume="keep"
     )
+    validation_share: Annotated[float, Field(gt=0, lt=1)] = setting(
+        0.1,
+        "share of the training images held out to select trials, unless the data set names its own",
+        group="data",
+        on_resume="keep",
+        metavar="X",
+    )
+    split_seed: int = setting(
+        10, "which images are held out", group="data", on_resume="keep", ge=0, le=2**32 - 1, metavar="N"
+    )
     trainer: Any = setting(
         None,
         "a training of your own with the Trainer protocol",

@@ -48,7 +48,8 @@ class Interruption(ProcessLocal, tune.Stopper):
     @property
     def signal_number(self) -> int | None:
         """The signal that asked for the end, if one did."""
-        return int(signal.Signals[self.reason]) if self.reason in signal.Signals.__members__ else None
+        reason = self.reason or ""
+        return int(signal.Signals[reason]) if reason in signal.Signals.__members__ else None
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:

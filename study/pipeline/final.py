@@ -4,7 +4,6 @@ Each evaluation is written down before it happens, in study.json and in the ledg
 once per recipe and seed, also where the final was interrupted.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -11,11 +11,11 @@ import torch
 
 import results
 from results import Run
-from study import data
 from study.config import StudyConfig
-from study.data import DataOptions, Dataset
+from study.data import Dataset
 from study.errors import UsageError
 from study.pipeline.runs import began_with
+from study.pipeline.start import load_dataset
 from study.recipe import Recipe
 from study.storage.provenance import git, machine
 from study.training.loop import Diverged
@@ -90,9 +90,8 @@ def replay(run_dir: Path, trial: int, data_dir: Path, say: Callable[[str], None]
 
 
 def _dataset(run: Run, data_dir: Path, say: Callable[[str], None]) -> Dataset:
-    config = began_with(StudyConfig, run.study)
-    options = DataOptions(data_dir=data_dir, image_size=config.image_size, skip_unreadable=config.skip_unreadable)
-    dataset = data.load(config.dataset, options, say)
+    config = began_with(StudyConfig, run.study).model_copy(update={"data_dir": data_dir})
+    dataset = load_dataset(config, say)
     if dataset.digests()["split_digest"] != run.study["data"]["split_digest"]:
         raise UsageError(f"the images in {data_dir}, or their split, are not those that {run.path} was made with")
     return dataset

@@ -175,7 +175,11 @@ def load_dataset(config: TrainingConfig, say: Callable[[str], None]) -> Dataset:
         DataError: it cannot be used.
     """
     options = DataOptions(
-        data_dir=config.data_dir, image_size=config.image_size, skip_unreadable=config.skip_unreadable
+        data_dir=config.data_dir,
+        image_size=config.image_size,
+        skip_unreadable=config.skip_unreadable,
+        validation_share=config.validation_share,
+        split_seed=config.split_seed,
     )
     return data.load(config.dataset, options, say)
 
