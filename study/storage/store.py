@@ -17,6 +17,7 @@ from pyarrow import fs
 
 from results.events import Event, TrialEnded, TrialPaused
 from study.errors import StoreError
+from study.storage.files import atomic_write
 
 SECONDS_BETWEEN_COPIES = 5.0
 # Not copied: Ray's own files, checkpoints, networks that wait for their evaluation, and SQLite's journals.
