@@ -9,23 +9,42 @@
 import difflib
 
 from search_spaces import architectures, augmentation, baseline, cnn, fast, full, optimizers, sgd
+from search_spaces.distributions import contains, in_words
 from search_spaces.loading import FORMS, LoadError, load_object, source_files
-from search_spaces.space import Fields, Pinned, Space, SpaceError, contains, draw, draws, in_words, knobs
+from search_spaces.space import (
+    Draw,
+    Fields,
+    Space,
+    SpaceError,
+    SpaceTrial,
+    check,
+    configurations,
+    draw,
+    draw_known,
+    draws,
+    hyperparameters,
+    register,
+)
 
 __all__ = [
     "SPACES",
+    "Draw",
     "Fields",
     "LoadError",
-    "Pinned",
     "Space",
     "SpaceError",
+    "SpaceTrial",
+    "check",
+    "configurations",
     "contains",
     "draw",
+    "draw_known",
     "draws",
+    "hyperparameters",
     "in_words",
-    "knobs",
     "load",
     "load_object",
+    "register",
     "source_files",
 ]
 

@@ -1,4 +1,4 @@
-"""What can be varied: all spaces with their knobs, or a few draws from one of them.
+"""Lists all search spaces with their hyperparameters, or shows draws from one of them.
 
 python -m search_spaces
 python -m search_spaces --show cnn --samples 5
@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from rich.console import Console
 from rich.table import Table
 
-from search_spaces import SPACES, SpaceError, draws, in_words, knobs, load
+from search_spaces import SPACES, SpaceError, draws, hyperparameters, in_words, load
 from search_spaces.space import DRAWS
 
 # Where the output goes into a file or a pipe there is no width to fit into.
@@ -21,23 +21,23 @@ PIPE_WIDTH = 160
 
 
 def overview(seed: int) -> list[Table]:
-    """One table of all spaces, and one of each space's knobs."""
-    spaces = Table("space", "varies", "knobs", "in one draw", title="Search spaces")
+    """One table of all spaces, and one of each space's hyperparameters."""
+    spaces = Table("space", "varies", "hyperparameters", "in one draw", title="Search spaces")
     details = []
     for name, space in SPACES.items():
-        drawn = [len(distributions) for _, distributions in draws(space, DRAWS, seed)]
-        found = knobs(space)
+        drawn = [len(each.params) for each in draws(space, DRAWS, seed)]
+        found = hyperparameters(space)
         each = f"{min(drawn)}" if min(drawn) == max(drawn) else f"{min(drawn)} to {max(drawn)}"
         spaces.add_row(name, inspect.getdoc(space), str(len(found)), each)
-        table = Table("knob", "range", "values", title=f"--space {name}")
-        for knob, distribution in found.items():
-            table.add_row(knob, in_words(distribution), values(distribution))
+        table = Table("hyperparameter", "range", "values", title=f"--space {name}")
+        for hyperparameter, distribution in found.items():
+            table.add_row(hyperparameter, in_words(distribution), values(distribution))
         details.append(table)
     return [spaces, *details]
 
 
 def values(distribution: BaseDistribution) -> str:
-    """How many values a knob can take."""
+    """How many values a hyperparameter can take."""
     if isinstance(distribution, CategoricalDistribution):
         return str(len(distribution.choices))
     if isinstance(distribution, IntDistribution):
@@ -51,7 +51,7 @@ def samples(name: str, number: int, seed: int) -> Table:
     Raises:
         SpaceError: an unknown space, or one that cannot be drawn from.
     """
-    found = [fields for fields, _ in draws(load(name), number, seed)]
+    found = [each.fields for each in draws(load(name), number, seed)]
     table = Table("field", *map(str, range(number)), title=f"{number} draws from {name}")
     for field in dict.fromkeys(field for fields in found for field in fields):
         table.add_row(field, *(written(fields[field]) if field in fields else "" for fields in found))

@@ -1,9 +1,12 @@
 """What is trained on: `Dataset`, its `Split`s, and the few numbers about images that a network needs, `ImageSpec`."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +27,29 @@ class Split:
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class MappedSplit(Split):
+    """A Split whose images are a memory-mapped file, uint8, one after another.
+
+    It is pickled as the file's path, so that any number of processes share the file's pages instead of a copy each; a
+    process on another machine must see the file under the same path.
+    """
+
+    file: Path
+
+    @classmethod
+    def open(cls, file: Path, shape: tuple[int, ...], labels: NDArray[np.int64]) -> "MappedSplit":
+        """Raises DataError where the file is missing or too short."""
+        try:
+            # Copy on write: torch warns of arrays that are read-only, and nobody writes.
+            return cls(np.memmap(file, np.uint8, mode="c", shape=shape), labels, file)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{file} cannot be mapped: {error}") from None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return MappedSplit.open, (self.file, self.images.shape, self.labels)
 
 
 @dataclass(frozen=True)
@@ -86,9 +112,11 @@ class SealedTest:
 
     Attributes:
         read: returns the test images and labels; raises DataError where they are missing, truncated or altered.
+        names: of the test images, such as file paths; empty: they are known by their number.
     """
 
     read: Callable[[], Split]
+    names: Sequence[str] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +133,7 @@ class Dataset:
         allows_flip: whether an image mirrored left to right still shows its class.
         validation: bool [N], the training images that the data set itself gives for validation; None: they are drawn.
         groups: int64 [N], what must not straddle two splits, such as a patient; None: each image is on its own.
+        names: of the training images, such as file paths; empty: they are known by their number.
         notes: one line for each thing that was left out or treated in a special way.
     """
 
@@ -117,6 +146,7 @@ class Dataset:
     allows_flip: bool = True
     validation: NDArray[np.bool_] | None = None
     groups: NDArray[np.int64] | None = None
+    names: Sequence[str] = ()
     notes: tuple[str, ...] = ()
 
     def split(self) -> tuple[Split, Split]:
@@ -200,8 +230,26 @@ def _draw_groups(
 
 
 def select(split: Split, chosen: NDArray[np.bool_]) -> Split:
-    """The chosen images, bool [N], in their order."""
+    """The chosen images, bool [N], in their order; of mapped ones in a file of their own beside theirs."""
+    if isinstance(split, MappedSplit):
+        return _select_mapped(split, chosen)
     return Split(split.images[chosen], split.labels[chosen])
+
+
+def _select_mapped(split: MappedSplit, chosen: NDArray[np.bool_]) -> MappedSplit:
+    shape = (int(chosen.sum()), *split.images.shape[1:])
+    file = split.file.with_name(f"{split.file.name}-{hashlib.sha256(chosen.tobytes()).hexdigest()[:16]}")
+    try:
+        if not file.exists():
+            # Not /tmp, which may be another disk, and a name of its own, as another process may do the same.
+            with TemporaryDirectory(prefix=".partial-", dir=file.parent) as scratch:
+                with (Path(scratch) / file.name).open("wb") as opened:
+                    for start in range(0, len(chosen), CHUNK):
+                        opened.write(split.images[start : start + CHUNK][chosen[start : start + CHUNK]].data)
+                os.replace(Path(scratch) / file.name, file)
+    except OSError as error:
+        raise DataError(f"{file} cannot be written: {error.strerror}") from None
+    return MappedSplit.open(file, shape, split.labels[chosen])
 
 
 def digest(*splits: Split) -> str:

@@ -9,11 +9,16 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-from study.data.dataset import Dataset, Split, digest
+import numpy as np
+from numpy.typing import NDArray
+
+from study.data.dataset import DataOptions, Dataset, SealedTest, Split, digest
+from study.data.decode import Decoded, Sources, Target, decode, load_images, resized
 from study.errors import DataError
 from study.recipe import Recipe
 
@@ -49,7 +54,7 @@ def check(dataset: Dataset) -> None:
         DataError: the test images are missing, truncated or altered, or the ledger cannot be written.
     """
     _append(dataset.options.data_dir / LEDGER, [])
-    dataset.sealed_test.read()
+    _read_images(dataset)
 
 
 def open_test_set(dataset: Dataset, openings: Sequence[Opening]) -> Split:
@@ -63,14 +68,39 @@ def open_test_set(dataset: Dataset, openings: Sequence[Opening]) -> Split:
     """
     if not openings:
         raise ValueError("the test set is opened for something; give at least one Opening")
-    test = dataset.sealed_test.read()
+    test = _read_images(dataset)
     key = digest(test)
     ledger = dataset.options.data_dir / LEDGER
-    known = {tuple(line[name] for name in asdict(openings[0])) for line in _read(ledger) if line["test_digest"] == key}
+    known = {
+        tuple(line[name] for name in asdict(openings[0])) for line in _read_ledger(ledger) if line["test_digest"] == key
+    }
     now = datetime.now(UTC).isoformat(timespec="seconds")
     head = {"time": now, "dataset": dataset.name, "test_digest": key}
     _append(ledger, [{**head, **asdict(each)} for each in openings if tuple(asdict(each).values()) not in known])
     return test
+
+
+def seal(
+    sources: Sources, labels: NDArray[np.int64], target: Target, options: DataOptions
+) -> tuple[SealedTest, Decoded]:
+    """Decodes the test images into the cache, so that damaged files are found at once; none leaves this function.
+
+    Args:
+        labels: int64, one a source.
+        target: size and channels of the training images.
+    """
+    decoded = decode(sources, options, target)
+    names = [source.name for source, kept in zip(sources, decoded.kept, strict=True) if kept]
+    return SealedTest(partial(load_images, decoded, labels), names), decoded
+
+
+def seal_resized(sealed: SealedTest, size: int) -> SealedTest:
+    """The same test images, scaled to size x size when they are read."""
+    return replace(sealed, read=partial(_read_resized, sealed, size))
+
+
+def _read_resized(sealed: SealedTest, size: int) -> Split:
+    return resized(sealed.read(), size)
 
 
 def count_openings(dataset: Dataset) -> int:
@@ -79,11 +109,25 @@ def count_openings(dataset: Dataset) -> int:
     Raises:
         DataError: the test images or the ledger cannot be read.
     """
-    key = digest(dataset.sealed_test.read())
-    return sum(line["test_digest"] == key for line in _read(dataset.options.data_dir / LEDGER))
+    key = digest(_read_images(dataset))
+    return sum(line["test_digest"] == key for line in _read_ledger(dataset.options.data_dir / LEDGER))
 
 
-def _read(ledger: Path) -> list[dict[str, str | int]]:
+def _read_images(dataset: Dataset) -> Split:
+    """The test images, which must be like the training images and of their classes."""
+    test, spec = dataset.sealed_test.read(), dataset.spec
+    if test.images.shape[1:] != (spec.height, spec.width, spec.channels):
+        found = " x ".join(map(str, test.images.shape[1:]))
+        raise DataError(
+            f"{dataset.name}: the test images are {found}, the training images "
+            f"{spec.height} x {spec.width} x {spec.channels}"
+        )
+    if not len(test.labels) or test.labels.max() >= spec.num_classes:
+        raise DataError(f"{dataset.name}: there are no test images, or one has a label that no training image has")
+    return test
+
+
+def _read_ledger(ledger: Path) -> list[dict[str, str | int]]:
     try:
         lines = ledger.read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines if line]

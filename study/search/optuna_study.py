@@ -14,10 +14,11 @@ import optuna
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from search_spaces import register
 from study.errors import EventLogError
 from study.recipe import Recipe
 from study.search.asha import METRIC
-from study.search.problem import Known, PastTrial, SearchProblem, derived_seed
+from study.search.problem import PastTrial, SearchProblem, derived_seed
 from study.storage.event_log import Event
 
 # Attributes in which TPESampler, with constant_liar, keeps what it means to draw; here that is drawn at once.
@@ -82,14 +83,12 @@ class OptunaStudy:
         """
         question = self._question
         if self.begun == 0:
-            base = question.base.as_dict()
-            trial, drawn = self._ask_known(base)
-            config = {name: base[name] for name in drawn}
+            trial, config = self._ask_known(question.base.as_dict())
         else:
             # A fresh sampler each time: its generator's state would be lost with the process.
             self.study.sampler = sampler(question.method, derived_seed(question.seed, self.begun))
             trial = self.study.ask()
-            config = question.draw(trial)
+            config = question.draw(trial).fields
         self._asked = self.begun
         return self._begin(config, trial)
 
@@ -121,10 +120,9 @@ class OptunaStudy:
         return suggestion
 
     def _ask_known(self, values: dict[str, Any]) -> tuple[optuna.Trial, dict[str, Any]]:
-        """A trial with these values, and the fields that the space has drawn of them."""
-        self.study.enqueue_trial(values)
-        trial = self.study.ask()
-        return trial, self._question.draw(Known(trial, values))
+        """A trial with these values, and the fields that the space gives for them."""
+        draw = self._question.draw_known(values, number=self.begun)
+        return register(self.study, draw), draw.fields
 
     def _tell(self, trial: optuna.Trial, status: str, accuracy: float | None) -> None:
         """A stopped trial is PRUNED, with the steps that it reported, and no COMPLETE one of fewer epochs."""

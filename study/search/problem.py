@@ -10,12 +10,10 @@ import optuna
 
 import search_spaces
 from results import Run
-from search_spaces import Space, SpaceError
+from search_spaces import Draw, Space, SpaceError
 from study.errors import RecipeError
 from study.recipe import Recipe
 from study.training.models import require_weights
-
-CHECKED_DRAWS = 20
 
 
 class PastTrial(TypedDict):
@@ -66,37 +64,54 @@ class SearchProblem:
                 left to vary.
             WeightsError: a drawn recipe is pretrained, and its weights cannot be had.
         """
-        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        known = [past["recipe"] for past in self.history]
+        try:
+            draws = search_spaces.check(self.space, self.base.as_dict(), known, self.fixed)
+        except SpaceError as error:
+            raise SpaceError(f"space {self.space_name}: {error}") from error
         idle: dict[str, str] | None = None
         drawn: set[str] = set()
-        for _ in range(CHECKED_DRAWS):
-            trial = study.ask()
-            recipe = self.recipe(0, self.draw(trial))
+        for number, draw in enumerate(draws):
+            recipe = self.recipe(0, draw.fields)
             require_weights(recipe)
-            drawn |= set(trial.params)
-            now = {name: why for name, why in recipe.meaningless().items() if name in {*trial.params, *self.fixed}}
+            if number <= len(known):
+                continue
+            drawn |= set(draw.params)
+            now = {name: why for name, why in recipe.meaningless().items() if name in {*draw.params, *self.fixed}}
             idle = now if idle is None else {name: why for name, why in now.items() if name in idle}
         for name, why in (idle or {}).items():
             said = f"--fix {name}" if name in self.fixed else f"varies {name!r}, which"
             raise SpaceError(f"space {self.space_name}: {said} means nothing while {why}")
         if not drawn:
-            raise SpaceError(f"space {self.space_name} has nothing left to vary with {', '.join(self.fixed)} fixed")
+            fixed = f" with {', '.join(self.fixed)} fixed" if self.fixed else ""
+            raise SpaceError(f"space {self.space_name} has nothing left to vary{fixed}")
 
-    def draw(self, trial: Any) -> dict[str, Any]:
-        """The fields that the space draws from an Optuna trial, around those that are fixed.
+    def draw(self, trial: optuna.Trial) -> Draw:
+        """What the space draws from an Optuna trial, around what is fixed.
 
         Raises:
             SpaceError: the space itself raises, returns no dict of fields, or cannot give what is fixed.
         """
         try:
-            return search_spaces.draw(self.space, trial, self.fixed)
+            return search_spaces.draw(self.space, trial, self.fixed, number=trial.number - len(self.history))
+        except SpaceError as error:
+            raise SpaceError(f"space {self.space_name}: {error}") from error
+
+    def draw_known(self, known: Mapping[str, Any], params: Mapping[str, Any] | None = None, *, number: int = 0) -> Draw:
+        """The draw that gives the recipe `known`; `params` are what was drawn for it, where that is known.
+
+        Raises:
+            SpaceError: as `draw`.
+        """
+        try:
+            return search_spaces.draw_known(self.space, known, params, self.fixed, number=number)
         except SpaceError as error:
             raise SpaceError(f"space {self.space_name}: {error}") from error
 
 
 def hyperparameters_as_json(question: SearchProblem) -> dict[str, Any]:
     """What the question varies: field -> Optuna's own JSON of its distribution, as an object."""
-    found = search_spaces.knobs(question.space, question.fixed)
+    found = search_spaces.hyperparameters(question.space, question.fixed)
     return {
         name: json.loads(optuna.distributions.distribution_to_json(distribution))
         for name, distribution in found.items()
@@ -110,37 +125,13 @@ def derived_seed(seed: int, number: int) -> int:
 
 def history(run: Run, question: SearchProblem) -> list[PastTrial]:
     """The finished trials of `run` that `question` could have asked: all that differs from its base, it varies."""
-    study = optuna.create_study()
     found: list[PastTrial] = []
     for number in map(int, run.trials.index[run.trials["epochs"] > 0]):
         recipe, status = run.recipe(number), run.trials["status"][number]
         if status == "running":
             continue
-        drawn = question.draw(Known(study.ask(), recipe))
-        asked = question.base.as_dict() | {name: recipe[name] for name in drawn}
+        asked = question.base.as_dict() | question.draw_known(recipe).fields
         if all(asked[name] == value for name, value in recipe.items() if name not in ("epochs", "seed")):
             of_trial = run.epochs[run.epochs["number"] == number].sort_values("training_iteration")
             found.append({"recipe": recipe, "status": status, "accuracies": of_trial["val_accuracy"].tolist()})
     return found
-
-
-class Known:
-    """An Optuna trial whose values are known: those outside the space's range go by without Optuna being told."""
-
-    def __init__(self, trial: optuna.Trial, values: dict[str, Any]) -> None:
-        self._trial, self._values = trial, values
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._trial, name)
-
-    def suggest_float(self, name: str, low: float, high: float, **options: Any) -> float:
-        inside = low <= self._values[name] <= high
-        return self._trial.suggest_float(name, low, high, **options) if inside else self._values[name]
-
-    def suggest_int(self, name: str, low: int, high: int, **options: Any) -> int:
-        inside = low <= self._values[name] <= high
-        return self._trial.suggest_int(name, low, high, **options) if inside else self._values[name]
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        inside = self._values[name] in choices
-        return self._trial.suggest_categorical(name, choices) if inside else self._values[name]

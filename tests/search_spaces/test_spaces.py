@@ -5,7 +5,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from search_spaces import SPACES, Fields, Pinned, SpaceError, contains, draw, draws, in_words, knobs
+from search_spaces import SPACES, Fields, SpaceError, contains, draw, draw_known, draws, hyperparameters, in_words
 from study.recipe import BASELINE, RECIPES
 
 
@@ -16,18 +16,21 @@ def trial() -> optuna.Trial:
 
 @pytest.mark.parametrize("name", SPACES)
 def test_every_draw_of_every_space_is_a_recipe_whose_drawn_fields_all_mean_something(name: str) -> None:
-    for fields, drawn in draws(SPACES[name], 200, seed=1):
+    for each in draws(SPACES[name], 200, seed=1):
+        fields, drawn = each.fields, each.params
         recipe = BASELINE.with_fields(fields)
         assert set(drawn) <= set(fields)
         assert not set(recipe.meaningless()) & set(drawn)
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_every_space_can_draw_the_recipe_that_it_varies(name: str, trial: optuna.Trial) -> None:
-    recipe = RECIPES.get(name, BASELINE)
-    fields = draw(SPACES[name], trial, recipe.as_dict())
-    assert recipe.with_fields(fields) == recipe
-    assert trial.params == {}
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_space_gives_every_named_recipe_as_trial_0(name: str, recipe: str) -> None:
+    base = RECIPES[recipe]
+    found = draw_known(SPACES[name], base.as_dict())
+    assert base.with_fields(found.fields) == base
+    assert all(contains(found.distributions[param], value) for param, value in found.params.items())
+    assert all(base.as_dict()[param] == value for param, value in found.params.items())
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -37,14 +40,15 @@ def test_every_space_follows_optuna_s_own_sampler(name: str) -> None:
     assert len(study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))) == 25
 
 
-def test_the_full_space_has_every_knob_of_every_other_one_but_the_fast_family_s_fixed_ones() -> None:
-    full = set(knobs(SPACES["full"]))
+def test_the_full_space_has_every_hyperparameter_of_every_other_one_but_the_fast_family_s_fixed_ones() -> None:
+    full = set(hyperparameters(SPACES["full"]))
     for name, space in SPACES.items():
-        assert set(knobs(space)) <= full, name
+        assert set(hyperparameters(space)) <= full, name
 
 
-def test_a_knob_is_drawn_only_in_its_branch() -> None:
-    for fields, drawn in draws(SPACES["optimizers"], 200):
+def test_a_hyperparameter_is_drawn_only_in_its_branch() -> None:
+    for each in draws(SPACES["optimizers"], 200):
+        fields, drawn = each.fields, each.params
         assert ("beta1" in drawn) == (fields["optimizer"] in ("adam", "adamw"))
         assert ("momentum" in drawn) == (fields["optimizer"] in ("sgd", "nesterov", "rmsprop"))
         assert ("gamma" in drawn) == (fields["schedule"] == "step")
@@ -64,32 +68,32 @@ def conditional(trial: optuna.Trial) -> Fields:
     }
 
 
-def test_knobs_of_all_branches_are_found_and_a_range_that_depends_on_the_branch_is_given_whole() -> None:
-    assert knobs(conditional) == {
+def test_hyperparameters_of_all_branches_are_found_and_a_range_that_depends_on_the_branch_is_given_whole() -> None:
+    assert hyperparameters(conditional) == {
         "optimizer": optuna.distributions.CategoricalDistribution(["sgd", "adam"]),
         "lr": optuna.distributions.FloatDistribution(1e-4, 1.0, log=True),
         "batch_size": optuna.distributions.IntDistribution(32, 128, step=32),
     }
 
 
-def test_a_knob_that_is_drawn_in_two_ways_is_refused() -> None:
+def test_a_hyperparameter_that_is_drawn_in_two_ways_is_refused() -> None:
     def space(trial: optuna.Trial) -> Fields:
         flip = trial.suggest_categorical("flip", ["none", "random"])
         return {"flip": flip, "translate": trial.suggest_int("translate", 0, 4, step=1 if flip == "none" else 2)}
 
     with pytest.raises(SpaceError, match=r"translate is drawn from .*0 to 4 by 2"):
-        knobs(space)
+        hyperparameters(space)
 
 
-def test_a_pinned_knob_keeps_its_value_and_its_branch_is_followed(trial: optuna.Trial) -> None:
-    fields = conditional(Pinned(trial, {"optimizer": "adam", "batch_size": 64}))  # type: ignore[arg-type]
-    assert fields["optimizer"] == "adam"
-    assert fields["batch_size"] == 64
-    assert set(trial.params) == {"lr"}
+def test_a_pinned_hyperparameter_keeps_its_value_and_its_branch_is_followed(trial: optuna.Trial) -> None:
+    found = draw(conditional, trial, {"optimizer": "adam", "batch_size": 64})
+    assert found.fields["optimizer"] == "adam"
+    assert found.fields["batch_size"] == 64
+    assert found.params.keys() == trial.params.keys() == {"lr"}
 
 
-def test_a_pinned_model_leaves_only_its_own_knobs() -> None:
-    found = knobs(SPACES["full"], {"model": "resnet18"})
+def test_a_pinned_model_leaves_only_its_own_hyperparameters() -> None:
+    found = hyperparameters(SPACES["full"], {"model": "resnet18"})
     assert "pretrained" in found
     assert not {"model", "channels", "hidden", "whitening", "dropout"} & set(found)
 
@@ -107,13 +111,14 @@ def test_a_value_outside_the_range_is_refused_with_both_named(fixed: Fields, mes
         draw(conditional, trial, fixed)
 
 
-def test_a_value_against_what_the_space_sets_is_refused(trial: optuna.Trial) -> None:
-    with pytest.raises(SpaceError, match=r"momentum is fixed at 0\.5, but the space sets it to 0\.85"):
-        draw(SPACES["fast"], trial, {"momentum": 0.5})
+def test_a_fixed_field_replaces_what_the_space_sets_without_drawing_it(trial: optuna.Trial) -> None:
+    found = draw(SPACES["fast"], trial, {"momentum": 0.5, "flip": "none"})
+    assert (found.fields["momentum"], found.fields["flip"]) == (0.5, "none")
 
 
 def test_a_field_that_the_space_leaves_alone_may_be_pinned(trial: optuna.Trial) -> None:
-    assert draw(SPACES["augmentation"], trial, {"lr": 0.5}).keys() == knobs(SPACES["augmentation"]).keys()
+    found = hyperparameters(SPACES["augmentation"])
+    assert draw(SPACES["augmentation"], trial, {"lr": 0.5}).fields.keys() == found.keys()
 
 
 def test_a_space_that_raises_or_returns_nothing_is_refused_in_one_line(trial: optuna.Trial) -> None:
@@ -147,12 +152,12 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_the_command_lists_every_space_with_its_knobs() -> None:
+def test_the_command_lists_every_space_with_its_hyperparameters() -> None:
     finished = run()
     assert finished.returncode == 0
     for name, space in SPACES.items():
         assert f"--space {name}" in finished.stdout
-        assert all(knob in finished.stdout for knob in knobs(space))
+        assert all(name in finished.stdout for name in hyperparameters(space))
     assert max(map(len, finished.stdout.splitlines())) <= 160
 
 
