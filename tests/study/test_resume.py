@@ -228,7 +228,7 @@ def test_a_finished_study_grows_and_keeps_what_it_had(finished: results.Run, tmp
     assert len(openings) == len(set(openings))
     assert [role for role, _ in openings].count("baseline") == 1
     assert grown.final is not None
-    assert grown.final["winner"]["recipe"]["lr"] == grown.recipe(int(results.best(grown.trials).name))["lr"]  # type: ignore[call-overload]
+    assert grown.final["winner"]["recipe"]["lr"] == grown.recipe(int(results.best(grown).name))["lr"]  # type: ignore[call-overload]
 
 
 REFUSED = {
