@@ -23,7 +23,7 @@ class Finalists:
 
     def run(self, context: StudyContext) -> None:
         config, run = context.config, results.load_run(context.run_dir)
-        best = [int(number) for number in results.leaderboard(run.trials).index[: config.finalists]]
+        best = [int(number) for number in results.leaderboard(run).index[: config.finalists]]
         recipes = {number: Recipe.from_dict(run.recipe(number)) for number in best}
         run_trainings(
             context,
