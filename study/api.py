@@ -1,6 +1,7 @@
 """The Python API: what `import study` offers. The command lines call the same functions."""
 
 import json
+import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from study.config import Config, ReproduceConfig, StudyConfig, TrainingConfig, r
 from study.data import DataOptions
 from study.errors import StudyError, StudyInterrupted, UsageError
 from study.execution import cluster
+from study.pipeline.estimate import estimate
 from study.pipeline.output import Output
 from study.pipeline.phases import REPRODUCE_PHASES, STUDY_PHASES
 from study.pipeline.plan import describe
@@ -267,6 +269,10 @@ def _run(request: Request, run_dir: Path | None, default_name: str, phases: Any)
             file.write(to_yaml(config).encode())
         try:
             request.output.say(describe(context))
+            if isinstance(config, StudyConfig) and (config.dry_run or not config.quiet):
+                _view(context, "estimate", lambda: request.output.say(f"Time:   {estimate(context).in_words()}."))
+            if getattr(config, "dry_run", False):
+                return _discard(context)
             run_phases(context, phases)
             return _conclude(context)
         finally:
@@ -289,6 +295,15 @@ def _conclude(context: RunContext[Any]) -> results.Run:
         _view(context, "report", lambda: report.write(results.load_run(context.run_dir)))
     context.folder.copy()
     return results.load_run(context.run_dir)
+
+
+def _discard(context: RunContext[Any]) -> results.Run:
+    """After a dry run: the run as it would have begun; its directory is removed, unless it was resumed."""
+    run = results.load_run(context.run_dir)
+    if not run.study["resumed"]:
+        context.lock.release()
+        shutil.rmtree(context.run_dir)
+    return run
 
 
 def _add_evidence(context: RunContext[Any]) -> None:

@@ -254,6 +254,12 @@ class StudyConfig(TrainingConfig):
         metavar="RUN",
         path=True,
     )
+    dry_run: bool = setting(
+        False,
+        "check everything, estimate time and disk, and stop before the search",
+        group="search",
+        on_resume="session",
+    )
     baseline: str = setting(
         "baseline",
         "the recipe that the winner is compared with",

@@ -12,7 +12,7 @@ from study.config import StudyConfig
 from study.data import Dataset
 from study.errors import UsageError
 from study.pipeline.runs import find_recipe, find_run
-from study.recipe import parse
+from study.recipe import Recipe, parse
 from study.search.problem import PastTrial, SearchProblem, past_trials
 from study.search.samplers import SAMPLERS
 from study.search.schedulers import SCHEDULERS
@@ -103,6 +103,12 @@ def adapt_to_images(problem: SearchProblem, dataset: Dataset) -> SearchProblem:
             pass  # the space sets flip itself
     problem.check_images(dataset.spec)
     return problem
+
+
+def sample_recipes(problem: SearchProblem, count: int) -> list[Recipe]:
+    """`count` Recipes of the space, drawn at random."""
+    draws = search_spaces.draws(problem.space, count, problem.seed, problem.fixed)
+    return [problem.recipe(0, draw.fields) for draw in draws]
 
 
 def check_same_problem(problem: SearchProblem, recorded: Mapping[str, Any], run_dir: Path) -> None:
