@@ -58,7 +58,7 @@ def sleep(config: dict[str, Any], *, store: Store, **arguments: Any) -> None:
 def measure(slots: int, trials: int, seconds: float, folder: Path) -> dict[str, float]:
     """One search of sleeping trials: wall seconds, turnaround and overhead a trial (ms), the driver's growth (MB)."""
     (folder / "seconds").write_text(str(seconds))
-    question = SearchProblem(SPACES["cnn"], "cnn", BASELINE, EPOCHS, seed=0, method="random")
+    question = SearchProblem(SPACES["cnn-wide"], "cnn-wide", BASELINE, EPOCHS, seed=0, method="random")
     process, split = psutil.Process(), data.Split(np.zeros((1, 32, 32, 3), np.uint8), np.zeros(1, np.int64))
     with EventLog(folder / "epochs.jsonl") as record, OptunaDatabase(folder / "optuna.db", question, []) as database:
         asha = ASHA(EPOCHS, EPOCHS, 2, trials)

@@ -253,7 +253,7 @@ class Tpe:
 
     def __init__(self, curves: Curves, order: int, startup_trials: int = 10) -> None:
         self._curves, self._order, self._startup = curves, order, startup_trials
-        self._knobs = search_spaces.hyperparameters(search_spaces.SPACES["cnn"], {})
+        self._knobs = search_spaces.hyperparameters(search_spaces.SPACES["cnn-wide"], {})
 
     def __call__(self, begun: Sequence[int], seen: dict[int, list[float]], busy: set[int]) -> int:
         if not begun:

@@ -47,7 +47,7 @@ def accuracies(arm: str, seed: int, data_dir: Path) -> list[float]:
     whole = arm == "random search"
     samples = WHOLE_TRIALS if whole else SAMPLES
     method = "tpe" if arm.startswith("TPE") else "random"
-    question = SearchProblem(search_spaces.SPACES["cnn"], "cnn", BASELINE, EPOCHS, seed, method=method)  # type: ignore[arg-type]
+    question = SearchProblem(search_spaces.SPACES["cnn-wide"], "cnn-wide", BASELINE, EPOCHS, seed, method=method)  # type: ignore[arg-type]
     asha = ASHA(EPOCHS, EPOCHS if whole else 1, 2, samples)
     told = OptunaStudy(question, PausedAsPrunedStorage(asha.paused, before=0))
     searcher = OptunaSearcher(
@@ -58,15 +58,16 @@ def accuracies(arm: str, seed: int, data_dir: Path) -> list[float]:
     while (asked := searcher.suggest("the only slot")) != Searcher.FINISHED:
         number = asked["number"]
         if number not in trainings:
-            trainings[number] = iter(Training(Recipe(**asked["recipe"]), *splits(data_dir)))
+            trainings[number] = iter(Training(Recipe.from_dict(asked["recipe"]), *splits(data_dir)))
         asha.begin(number)
         status = "completed"
         try:
             for epoch in trainings[number]:
-                assert epoch.val_accuracy is not None
-                found.append(epoch.val_accuracy)
-                told(_event("epoch", number, training_iteration=epoch.number, val_accuracy=epoch.val_accuracy))
-                if not asha.continues(number, epoch.number, epoch.val_accuracy):
+                accuracy = epoch.metrics["val_accuracy"]
+                assert accuracy is not None
+                found.append(accuracy)
+                told(_event("epoch", number, training_iteration=epoch.number, val_accuracy=accuracy))
+                if not asha.continues(number, epoch.number, accuracy):
                     break
         except Diverged:
             status = "diverged"

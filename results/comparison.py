@@ -23,7 +23,7 @@ def compare(runs: Sequence[Run]) -> pd.DataFrame:
         `same_space` (bool, as the first run's), `trials`, `epochs` (int64), `max_epochs` (Int64), `metric` (str),
         `validation` (that metric's value of the best trial), `test_accuracy` (fraction), `difference` (fractions, from
         the first run's test accuracy), `only_this`, `only_first` (Int64, test images that one alone gets right),
-        `p_value` (McNemar, exact) and `verdict` ("better", "worse", "no evidence"; missing for the first run, and where
+        `p_value` (McNemar) and `verdict` ("better", "worse", "no evidence"; missing for the first run, and where
         one of the two has no predictions or they are of other images).
 
     Raises:

@@ -203,7 +203,8 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def sentences(run: Run) -> list[str]:
     """What there is to say, one or two sentences for each kind of evidence."""
-    said = [_on_finalists(run), _on_audit(run), _on_control(run), _on_attribution(run), _on_budget(run)]
+    said: list[str] = [*(run.final or {}).get("notes", [])]
+    said += [_on_finalists(run), _on_audit(run), _on_control(run), _on_attribution(run), _on_budget(run)]
     return [sentence for sentence in said if sentence]
 
 

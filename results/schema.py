@@ -181,6 +181,7 @@ class MetricsFile(Model):
     published_accuracy: Share | None = None
     final_epochs: Count
     attribution: Attribution | None = None
+    notes: list[str] = []
 
 
 class BaselineMetricsFile(Model):

@@ -17,6 +17,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from search_spaces import distributions as distributions_of
 from search_spaces.distributions import contains, in_words, plain
 from search_spaces.loading import one_line, where
+from search_spaces.priors import Prior, priors_of
 
 # Recipe field -> value.
 Fields: TypeAlias = dict[str, Any]
@@ -203,8 +204,9 @@ def draw_known(
     """The draw of `space` that gives the recipe `known`: trial 0, a warm start, or a trial of an event log.
 
     Where the space asks for a hyperparameter, it gets what is fixed, else what `params` has, else the recipe's field of
-    that name, else the middle of the range or the first choice. A value that the range does not contain is shown to the
-    space as the nearest one that it does contain, and is not in the result's `params`.
+    that name, else the centre of the space's own prior, else the middle of the range or the first choice. A value that
+    the range does not contain is shown to the space as the nearest one that it does contain, or as the first choice,
+    and is not in the result's `params`.
 
     Whatever the space makes of this, the result's `fields` have the recipe's values. If the space cannot give them
     (because a field is derived from hyperparameters that are not known), the result's `params` have only what agrees
@@ -219,7 +221,7 @@ def draw_known(
     """
     fixed, params = fixed or {}, params or {}
     known = {**known, **fixed}
-    choose = _Known({**known, **params})
+    choose = _Known({**known, **params}, getattr(space, "priors", {}))
     proxy = SpaceTrial(choose, fixed, number=number)
     returned = _fields(space, proxy, fixed)
     fields = {name: known.get(name, value) for name, value in returned.items()}
@@ -314,8 +316,13 @@ def check(
         The base recipe's draw, those of the known ones, the random ones.
 
     Raises:
-        SpaceError: as `draw`, naming the recipe; or a Recipe field is drawn and never returned.
+        SpaceError: as `draw`, naming the recipe; a Recipe field is drawn and never returned; the space's `priors` are
+            no priors.
     """
+    try:
+        priors_of(space)
+    except ValueError as error:
+        raise SpaceError(str(error)) from error
     found = []
     for what, recipe in [("the base recipe", base), *((f"known recipe {i}", each) for i, each in enumerate(known))]:
         try:
@@ -365,14 +372,21 @@ def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> 
 
 
 class _Known:
-    """Chooses the value that is known, else the middle of the range; notes which known values lie outside."""
+    """Chooses the value that is known, else what the space's prior recommends, else the middle of the range.
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = values
+    Attributes:
+        outside: the names of known values that the distribution does not contain.
+    """
+
+    def __init__(self, values: Mapping[str, Any], priors: Mapping[str, Prior]) -> None:
+        self._values, self._priors = values, priors
         self.outside: set[str] = set()
 
     def __call__(self, name: str, distribution: BaseDistribution) -> Any:
         if name not in self._values:
+            prior = self._priors.get(name)
+            if prior is not None:
+                return prior.centre_in(distribution, self._values)
             return distributions_of.middle(distribution)
         value = _shown(distribution, self._values[name])
         if contains(distribution, value):

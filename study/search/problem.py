@@ -11,8 +11,10 @@ import optuna
 import search_spaces
 from results import Run
 from search_spaces import Draw, Space, SpaceError
+from study.data.dataset import CIFAR10, ImageSpec
 from study.errors import RecipeError
 from study.recipe import Recipe
+from study.training.checks import check_recipe
 from study.training.models import require_weights
 
 
@@ -32,6 +34,7 @@ class SearchProblem:
         fixed: fields that the whole study has at one value, whatever the space would draw; `base` has them too.
         method: "tpe", or "random" for a control.
         history: finished trials of another study, which the sampler knows from the start; they have no number here.
+        spec: size, channels and classes of the images, which each drawn Recipe must fit.
     """
 
     space: Space
@@ -42,6 +45,7 @@ class SearchProblem:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     method: Literal["tpe", "random"] = "tpe"
     history: Sequence[PastTrial] = ()
+    spec: ImageSpec = CIFAR10
 
     def recipe(self, number: int, config: dict[str, Any]) -> Recipe:
         """The Recipe of trial `number` with the drawn fields `config`.
@@ -51,7 +55,9 @@ class SearchProblem:
         """
         try:
             fields = {"epochs": self.max_epochs, "seed": derived_seed(self.seed, number)}
-            return self.base.with_fields({**config, **fields})
+            recipe = self.base.with_fields({**config, **fields})
+            check_recipe(recipe, self.spec)
+            return recipe
         except RecipeError as error:
             raise SpaceError(f"space {self.space_name}: {error}") from None
 
@@ -77,7 +83,7 @@ class SearchProblem:
             if number <= len(known):
                 continue
             drawn |= set(draw.params)
-            now = {name: why for name, why in recipe.meaningless().items() if name in {*draw.params, *self.fixed}}
+            now = {name: why for name, why in recipe.unused_fields().items() if name in {*draw.params, *self.fixed}}
             idle = now if idle is None else {name: why for name, why in now.items() if name in idle}
         for name, why in (idle or {}).items():
             said = f"--fix {name}" if name in self.fixed else f"varies {name!r}, which"

@@ -11,14 +11,9 @@ import pytest
 from made_run import MadeTrial, made_run, write_study
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
-from scipy.stats import ttest_rel
-from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
-from statsmodels.stats.proportion import proportion_confint
 
 import results
-from benchmarks.verdict_errors import verdicts
 from results import analysis
-from results import significance as statistics
 
 BASE = {"lr": 0.5, "batch_size": 32}
 
@@ -100,76 +95,6 @@ def test_importance_of_too_few_trials_is_refused(run: results.Run) -> None:
     few = results.Run(**{**vars(run), "trials": run.trials.iloc[6:]})
     with pytest.raises(ValueError, match="2 completed trials"):
         analysis.importance(few)
-
-
-def test_wilsons_interval_is_statsmodels() -> None:
-    found = statistics.wilson(812, 1000)
-    assert (found.low, found.high) == pytest.approx(proportion_confint(812, 1000, method="wilson"))
-
-
-def test_mcnemar_is_statsmodels_exact_test() -> None:
-    random = np.random.default_rng(0)
-    a, b = random.random(500) < 0.8, random.random(500) < 0.75
-    table = [[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]]
-    assert statistics.mcnemar(a, b).p_value == pytest.approx(reference_mcnemar(table, exact=True).pvalue)
-
-
-def test_two_models_that_agree_everywhere_give_no_evidence() -> None:
-    same = np.ones((1, 100), bool)
-    said = statistics.verdict(same, same)
-    assert (said.verdict, said.mcnemar.p_value, said.difference) == ("no evidence", 1.0, 0.0)
-
-
-def test_the_paired_interval_is_newcombes_method_10() -> None:
-    # Newcombe 1998, table II, line a of his examples: 36, 12, 2, 0 gives 0.2000 (0.0569 to 0.3404)
-    a = np.repeat([True, True, False, False], [36, 12, 2, 0])
-    b = np.repeat([True, False, True, False], [36, 12, 2, 0])
-    found = statistics.paired_difference(a, b)
-    assert (found.low, found.high) == pytest.approx((0.0569, 0.3404), abs=2e-4)
-
-
-@pytest.mark.parametrize("seeds", [2, 3, 5])
-def test_better_is_rarely_said_of_recipes_that_differ_by_their_seeds_alone(seeds: int) -> None:
-    said = list(verdicts(0.0, seeds, 1000))
-    assert said.count("better") / 1000 <= 0.05
-    assert said.count("worse") / 1000 <= 0.05
-
-
-@pytest.mark.parametrize(("seeds", "share"), [(2, 0.7), (3, 0.9), (5, 0.9)])  # two seeds find 78% of them
-def test_two_points_are_nearly_always_found_from_three_seeds_on(seeds: int, share: float) -> None:
-    said = list(verdicts(0.02, seeds, 1000))
-    assert said.count("better") / 1000 >= share
-    assert said.count("worse") == 0
-
-
-def test_without_chance_in_the_images_the_interval_over_seeds_is_scipys_paired_t() -> None:
-    # Two kinds of images, right or wrong together: all that moves is the seed.
-    accuracies = np.array([0.80, 0.83, 0.78, 0.81]), np.array([0.70, 0.72, 0.71, 0.74])
-    winner, baseline = (np.tile(np.arange(1000) < 1000 * each[:, None], (1, 100)) for each in accuracies)
-    expected = ttest_rel(*accuracies).confidence_interval(0.95)
-    found = statistics.seed_difference(winner, baseline)
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.002)
-
-
-def test_seeds_are_paired_so_that_what_moves_both_sides_alike_is_no_doubt() -> None:
-    random = np.random.default_rng(0)
-    moves = np.array([-0.05, 0.0, 0.05])
-    winner, baseline = (random.random((3, 10_000)) < (mean + moves)[:, None] for mean in (0.75, 0.72))
-    paired = statistics.seed_difference(winner, baseline)
-    crossed = statistics.seed_difference(winner, baseline[[1, 2, 0]])
-    assert paired.low > 0
-    assert crossed.low < 0
-
-
-def test_one_seed_speaks_of_the_models_and_several_of_the_recipes() -> None:
-    random = np.random.default_rng(0)
-    winner, baseline = random.random((3, 2000)) < 0.8, random.random((3, 2000)) < 0.6
-    one, several = statistics.verdict(winner[:1], baseline[:1]), statistics.verdict(winner, baseline)
-    assert (one.about, several.about) == ("models", "recipes")
-    assert "One seed each" in one.sentence
-    assert "3 seeds" in several.sentence
-    assert one.verdict == several.verdict == "better"
-    assert statistics.verdict(baseline, winner).verdict == "worse"
 
 
 LR = {"lr": FloatDistribution(1e-4, 1.0, log=True)}

@@ -129,7 +129,9 @@ def without_times(trials: pd.DataFrame) -> pd.DataFrame:
 def metrics_without_times(run: results.Run) -> dict[str, Any]:
     assert run.final is not None
     budget = [{name: spent for name, spent in part.items() if name != "seconds"} for part in run.final["budget"]]
-    return {**run.final, "budget": budget}
+    # The second run is the second evaluation on these test images, and says so.
+    counted = {"evaluations", "notes", "sentences"}
+    return {**{key: value for key, value in run.final.items() if key not in counted}, "budget": budget}
 
 
 def test_the_same_seed_gives_the_same_trials_table_times_aside(

@@ -1,51 +1,72 @@
-"""From a Recipe to a network: one file per family, one entry point.
+"""MODELS: the network families that a Recipe may name, one file each.
 
-Every network takes float32 [B, 3, 32, 32] and gives logits [B, 10].
+Every network takes float32 [B, C, H, W] and gives logits [B, classes]. A family's file is imported when it is first
+used, so that a Recipe can read the names without torch.
 """
 
-import torch
-from torch import nn
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from study.errors import WeightsError
-from study.recipe import Recipe
-from study.training.models.weights import imagenet_weights
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
-__all__ = ["WeightsError", "build", "require_weights"]
+    from study.data.dataset import ImageSpec
+    from study.recipe import Recipe
 
 
-def build(recipe: Recipe, train_images: torch.Tensor) -> nn.Module:
-    """The network that `recipe` describes, freshly initialised from torch's global generator, on the CPU.
+def _any_size(recipe: "Recipe", spec: "ImageSpec") -> None:
+    pass
 
-    `train_images`, float32 [n, 3, 32, 32] normalised, are a sample of the training images, for layers that are computed
-    from data.
 
-    Raises:
-        WeightsError: a pretrained network whose weights cannot be had.
+@dataclass(frozen=True)
+class Family:
+    """One family of networks.
+
+    Attributes:
+        build: (recipe, spec, train_images) -> the network on the CPU, freshly initialised from torch's global
+            generator. `train_images`, float32 [n, C, H, W] normalised, are a sample of the training images, for layers
+            that are computed from data. Raises WeightsError where pretrained weights are not available.
+        uses: the Recipe fields of which this family, unlike some others, makes use.
+        check: (recipe, spec) -> None; raises RecipeError where the family cannot have these fields on such images.
     """
-    match recipe.model:
-        case "cnn":
-            from study.training.models.cnn import Cnn
 
-            return Cnn(recipe)
-        case "fast":
-            from study.training.models.fast import Fast
-
-            return Fast(recipe, train_images)
-        case "resnet18":
-            from study.training.models.resnet import resnet18
-
-            return resnet18(recipe)
-        case _:
-            from study.training.models.vgg import vgg
-
-            return vgg(recipe)
+    build: "Callable[[Recipe, ImageSpec, Tensor], nn.Module]"
+    uses: tuple[str, ...]
+    check: "Callable[[Recipe, ImageSpec], None]" = _any_size
 
 
-def require_weights(recipe: Recipe) -> None:
+def _family(module: str, uses: tuple[str, ...]) -> Family:
+    """The family whose `build` and `check` stand in study/training/models/<module>.py."""
+
+    def of_module(function: str) -> Callable[..., Any]:
+        return lambda *arguments: getattr(import_module(f"{__name__}.{module}"), function)(*arguments)
+
+    return Family(of_module("build"), uses, of_module("check"))
+
+
+MODELS: dict[str, Family] = {
+    "cnn": _family("cnn", uses=("channels", "kernel", "padding", "hidden", "batch_norm", "dropout")),
+    "fast": _family("fast", uses=("channels", "whitening")),
+    "resnet18": _family("resnet", uses=("pretrained",)),
+    "vgg11_bn": _family("vgg", uses=("dropout", "pretrained")),
+    "vgg16_bn": _family("vgg", uses=("dropout", "pretrained")),
+}
+
+
+def build(recipe: "Recipe", spec: "ImageSpec", train_images: "Tensor") -> "nn.Module":
+    """The network that `recipe` describes for images like `spec`; see `Family.build`."""
+    return MODELS[recipe.model].build(recipe, spec, train_images)
+
+
+def require_weights(recipe: "Recipe") -> None:
     """Downloads the pretrained weights that `recipe` asks for, unless they are in torch's cache; nothing otherwise.
 
     Raises:
-        WeightsError: they cannot be had.
+        WeightsError: they are neither in the cache nor can be downloaded.
     """
-    if recipe.pretrained and "pretrained" not in recipe.meaningless():
+    if recipe.pretrained and "pretrained" not in recipe.unused_fields():
+        from study.training.models.weights import imagenet_weights
+
         imagenet_weights(recipe.model)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from study.errors import WeightsError
 
@@ -32,3 +33,11 @@ def imagenet_weights(model: str) -> dict[str, Any]:
             "or fix pretrained=false"
         ) from error
     return state
+
+
+def with_channels(weight: Tensor, channels: int) -> Tensor:
+    """The first convolution's weight [out, 3, k, k], for images of 1 or 3 channels.
+
+    On grey images the sum over the three is what the network would give for three equal channels.
+    """
+    return weight if channels == 3 else weight.sum(1, keepdim=True)

@@ -14,7 +14,7 @@ from study.search.asha import ASHA
 from study.search.optuna_study import OptunaDatabase, OptunaStudy, PausedAsPrunedStorage, Suggestion
 from study.search.problem import SearchProblem
 
-QUESTION = SearchProblem(load("cnn"), "cnn", BASELINE, max_epochs=9, seed=5)
+QUESTION = SearchProblem(load("cnn-wide"), "cnn-wide", BASELINE, max_epochs=9, seed=5)
 
 
 class Driven:
