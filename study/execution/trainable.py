@@ -90,8 +90,8 @@ class _CheckpointedTraining:
         self._reports: list[dict[str, Any]] = []
         self._saved = time.monotonic()
         self._device = device_of(setup)
-        recipe = Recipe.from_dict(self._fields)
-        self._trainer = make_trainer(recipe, setup, device=self._device, after_step=self._save_when_due)
+        self._recipe = Recipe.from_dict(self._fields)
+        self._trainer = make_trainer(self._recipe, setup, device=self._device, after_step=self._save_when_due)
 
     def restore(self) -> None:
         """Continues from the checkpoint, if there is one, and reports the epochs that the event log does not have."""
@@ -102,7 +102,7 @@ class _CheckpointedTraining:
             content = torch.load(io.BytesIO(written[DIGEST_BYTES:]), weights_only=True, map_location="cpu")
             # A store may have states that its copy of the event log does not know of yet, where the driver's disk was
             # lost. Their epochs are reported now. A number that went to another recipe starts anew.
-            if content["recipe"] == self._fields:
+            if Recipe.from_dict(content["recipe"]) == self._recipe:
                 self._trainer.load_state_dict(content["training"])
                 self._reports = content["reports"]
         for report in self._reports:

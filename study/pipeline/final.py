@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from results import significance
+from results.seed_deviation import pooled, published
+from results.significance import Comparison
 from study.config import ReproduceConfig, StudyConfig
 from study.data import Split, test_set
 from study.data.test_set import Opening
@@ -206,12 +208,23 @@ def _metrics(context: RunContext[Any], evaluated: Evaluated) -> dict[str, Any]:
         **PUBLISHED.get(dataset.name, {}),
     }
     if BASELINE in evaluated.roles:
-        content |= _verdict(evaluated, synthetic=dataset.name == "synthetic")
+        meaningful = getattr(context.config, "meaningful", None)
+        said = significance.verdict(
+            _comparison(
+                context,
+                evaluated,
+                (WINNER, BASELINE),
+                evaluations=test_set.count_runs(dataset),
+                **({} if meaningful is None else {"meaningful": meaningful / 100}),
+            )
+        )
+        content |= said.as_metrics()
+        content["sentence"] += SYNTHETIC if dataset.name == "synthetic" else ""
     if TUNED_BASELINE in evaluated.roles:
-        content["attribution"] = {
-            "tuning": _gain(evaluated.correct(TUNED_BASELINE), evaluated.correct(BASELINE)),
-            "recipe": _gain(evaluated.correct(WINNER), evaluated.correct(TUNED_BASELINE)),
-        }
+        steps = {"tuning": (TUNED_BASELINE, BASELINE), "recipe": (WINNER, TUNED_BASELINE)}
+        content["attribution"] = significance.claims(
+            {name: _comparison(context, evaluated, roles) for name, roles in steps.items()}
+        )
     return content
 
 
@@ -234,27 +247,13 @@ def _side(evaluated: Evaluated, role: str) -> dict[str, Any]:
     }
 
 
-def _verdict(evaluated: Evaluated, *, synthetic: bool) -> dict[str, Any]:
-    said = significance.verdict(evaluated.correct(WINNER), evaluated.correct(BASELINE))
-    return {
-        "difference": said.difference,
-        "difference_interval": [said.difference_interval.low, said.difference_interval.high],
-        "mcnemar": {
-            "only_winner": said.mcnemar.only_a,
-            "only_baseline": said.mcnemar.only_b,
-            "p_value": said.mcnemar.p_value,
-        },
-        "verdict": said.verdict,
-        "about": said.about,
-        "sentence": said.sentence + (SYNTHETIC if synthetic else ""),
+def _comparison(context: RunContext[Any], evaluated: Evaluated, roles: tuple[str, str], **more: Any) -> Comparison:
+    """Two roles as a verdict takes them, with what earlier runs say of each one's deviation between seeds."""
+    better, than = roles
+    priors = {
+        role: pooled(published(), context.dataset.name, evaluated.recipes[role].model) for role in dict.fromkeys(roles)
     }
-
-
-def _gain(better: NDArray[np.bool_], than: NDArray[np.bool_]) -> dict[str, Any]:
-    """One step of the gain: its difference, 95% interval and verdict."""
-    said = significance.verdict(better, than)
-    interval = [said.difference_interval.low, said.difference_interval.high]
-    return {"difference": said.difference, "difference_interval": interval, "verdict": said.verdict}
+    return Comparison(evaluated.correct(better), evaluated.correct(than), priors[better], priors[than], **more)
 
 
 def _predictions(first: Mapping[str, NDArray[np.float32]], labels: NDArray[np.int64]) -> pd.DataFrame:

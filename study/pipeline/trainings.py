@@ -102,7 +102,7 @@ def _number(planned: PlannedTraining, log: EventLog) -> int:
     """
     for number, trial in log.state.trials.items():
         started = trial.started
-        same = dict(started.labels) == planned.labels and dict(started.config) == planned.recipe.as_dict()
+        same = dict(started.labels) == planned.labels and Recipe.from_dict(started.config) == planned.recipe
         if same and not (trial.end is not None and trial.end.status == "failed"):
             return number
     number = len(log.state.trials)
