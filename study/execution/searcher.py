@@ -9,7 +9,6 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from results.events import TrialStarted
 from study.execution.process_local import ProcessLocal
 from study.execution.runner import config_of
 from study.search.optuna_study import OptunaStudy
@@ -70,17 +69,9 @@ class TrialSearcher(ProcessLocal, Searcher):
         if suggestion is None:
             self._scheduler.no_more_trials()
             return None
-        self._log.append(
-            TrialStarted(
-                number=suggestion.number,
-                trial_id=f"trial_{suggestion.number:05d}",
-                config=suggestion.config,
-                params=suggestion.params if suggestion.params != suggestion.config else None,
-                seed=suggestion.recipe.seed,
-            )
-        )
+        self._log.append(suggestion.started())
         self._more_trials()
-        return suggestion.number
+        return int(suggestion.number)
 
     def _more_trials(self) -> bool:
         more = self._may_start(len(self._log.state.trials))

@@ -13,10 +13,13 @@ from study.data import Dataset
 from study.errors import UsageError
 from study.pipeline.runs import find_recipe, find_run
 from study.recipe import Recipe, parse
-from study.search.problem import PastTrial, SearchProblem, past_trials
+from study.search.problem import PastTrial, SearchProblem, history, hyperparameters_as_json
 from study.search.samplers import SAMPLERS
 from study.search.schedulers import SCHEDULERS
+from study.training.checks import check_recipe
 from study.training.metrics import METRICS
+
+CHECKED_DRAWS = 20
 
 
 def make_problem(config: StudyConfig, recorded: Mapping[str, Any] | None = None) -> SearchProblem:
@@ -30,6 +33,7 @@ def make_problem(config: StudyConfig, recorded: Mapping[str, Any] | None = None)
     """
     if config.grace_period > config.max_epochs:
         raise UsageError(f"--grace-period is {config.grace_period}; allowed: at most --max-epochs, {config.max_epochs}")
+    _choice("scheduler", config.scheduler, SCHEDULERS)
     fixed = _fixed(config)
     starts = [find_recipe(recipe, config.runs_dir).with_fields(fixed) for recipe in config.recipe]
     problem = SearchProblem(
@@ -40,7 +44,6 @@ def make_problem(config: StudyConfig, recorded: Mapping[str, Any] | None = None)
         seed=config.seed,
         fixed=fixed,
         sampler=_choice("sampler", config.sampler, SAMPLERS),
-        scheduler=_choice("scheduler", config.scheduler, SCHEDULERS),
         metric=METRICS[_choice("metric", config.metric, METRICS)],
     )
     problem.check()
@@ -81,7 +84,7 @@ def _history(config: StudyConfig, problem: SearchProblem) -> list[PastTrial]:
             if theirs != mine:
                 flag = "--" + name.replace("_", "-")
                 raise UsageError(f"--warm-start {run.path} had {flag} {theirs}, this study has {mine}")
-        found += past_trials(run, problem)
+        found += history(run, problem)
     if not found:
         raise UsageError(f"--warm-start {', '.join(map(str, config.warm_start))}: no finished trial fits this study")
     return found
@@ -101,8 +104,21 @@ def adapt_to_images(problem: SearchProblem, dataset: Dataset) -> SearchProblem:
             problem = pinned
         except SpaceError:
             pass  # the space sets flip itself
-    problem.check_images(dataset.spec)
+    for recipe in [problem.base, *sample_recipes(problem, CHECKED_DRAWS)]:
+        check_recipe(recipe, dataset.spec)
     return problem
+
+
+def problem_as_json(problem: SearchProblem) -> dict[str, Any]:
+    """The part of study.json that says what is searched."""
+    metric = problem.metric
+    return {
+        "space": problem.space_name,
+        "knobs": hyperparameters_as_json(problem),
+        "base": problem.base.as_dict(),
+        "seed": problem.seed,
+        "metric": {"name": metric.name, "mode": metric.mode, "format": metric.format},
+    }
 
 
 def sample_recipes(problem: SearchProblem, count: int) -> list[Recipe]:
@@ -117,7 +133,7 @@ def check_same_problem(problem: SearchProblem, recorded: Mapping[str, Any], run_
     Raises:
         UsageError: the space draws something else, or the recipe has changed.
     """
-    content = problem.as_json()
+    content = problem_as_json(problem)
     knobs, base = content["knobs"], content["base"]
     if knobs == recorded["knobs"] and {**base, **recorded["base"]} == base:
         return

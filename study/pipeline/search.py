@@ -109,15 +109,15 @@ class _Session:
         self._store: Store = context.folder.store
         self._recorder = Recorder(log, self._store, settings.max_epochs)
         self._end_complete_trials()
-        self._scheduler = _scheduler(problem, settings)
+        self._scheduler = _scheduler(context.config.scheduler, problem, settings)
         for event in log.events:
             self._scheduler.apply(event)
         log.add_listener(self._scheduler.apply)
-        self._optuna_study = OptunaStudy(problem, self._scheduler, log.events)
+        self._optuna_study = OptunaStudy(problem, log.events, context.study.content["name"])
         log.add_listener(self._optuna_study.apply)
-        database = OptunaDatabase(context.run_dir / "optuna.db", problem, log.events, context.study.content["name"])
-        stack.callback(_close, database, context)
-        log.add_listener(database.apply)
+        database = OptunaDatabase(context.run_dir / "optuna.db", problem, self._optuna_study)
+        stack.callback(_warn, database, context)
+        log.add_listener(stack.enter_context(database).apply)
         if (target := getattr(context.config, "stop_at", None)) is not None:
             log.add_listener(_StopAt(target, problem, context.interruption).apply)
         self._dropped: set[tuple[int, int]] = set()
@@ -185,8 +185,8 @@ class _StopAt:
             self._interruption.ask(TARGET_REACHED)
 
 
-def _scheduler(problem: SearchProblem, settings: SearchSettings) -> Scheduler:
-    return SCHEDULERS[problem.scheduler](
+def _scheduler(name: str, problem: SearchProblem, settings: SearchSettings) -> Scheduler:
+    return SCHEDULERS[name](
         SchedulerSettings(
             max_epochs=settings.max_epochs,
             samples=settings.samples,
@@ -198,10 +198,10 @@ def _scheduler(problem: SearchProblem, settings: SearchSettings) -> Scheduler:
     )
 
 
-def _close(database: OptunaDatabase, context: StudyContext) -> None:
+def _warn(database: OptunaDatabase, context: StudyContext) -> None:
     """optuna.db is a view: what goes wrong with it is one warning."""
-    if (warning := database.close()) is not None:
-        context.output.say(warning)
+    if database.failure is not None:
+        context.output.say(f"warning: {database.failure}")
 
 
 def _keep_best(run: results.Run) -> None:

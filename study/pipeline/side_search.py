@@ -8,6 +8,7 @@ from dataclasses import replace
 import results
 import search_spaces
 from study.config import StudyConfig
+from study.pipeline.problem import problem_as_json
 from study.pipeline.run_context import CONTROL, TUNED_BASELINE, StudyContext
 from study.pipeline.search import SearchSettings, search
 from study.recipe import load_recipe
@@ -80,7 +81,7 @@ def _study_file(context: StudyContext, name: str, problem: SearchProblem, settin
         "status": "running",
         "created": now(),
         "ended": None,
-        **problem.as_json(),
+        **problem_as_json(problem),
         **settings.as_json(),
         "seconds": {},
         "test_openings": [],

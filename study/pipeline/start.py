@@ -17,7 +17,7 @@ from study.execution import cluster, resources
 from study.execution.interruption import Interruption
 from study.execution.resources import Slots
 from study.pipeline.output import Output
-from study.pipeline.problem import adapt_to_images, check_same_problem
+from study.pipeline.problem import adapt_to_images, check_same_problem, problem_as_json
 from study.pipeline.run_context import RunContext
 from study.search.problem import SearchProblem
 from study.storage.provenance import provenance
@@ -83,7 +83,7 @@ def start_run(run_dir: Path, request: Request) -> RunContext[Any]:
             "name": run_dir.name,
             **request.session(),
             **request.content,
-            **({} if prepared.problem is None else prepared.problem.as_json()),
+            **({} if prepared.problem is None else problem_as_json(prepared.problem)),
             "status": "running",
             "reason": None,
             "created": now(),
