@@ -18,6 +18,7 @@ from study.pipeline.output import Output
 from study.search.problem import SearchProblem, derived_seed
 from study.storage.store import Folder
 from study.storage.study_file import StudyFile, now
+from study.training.metrics import measured_each_epoch
 
 Config = TypeVar("Config", bound=TrainingConfig)
 
@@ -76,6 +77,7 @@ class RunContext(Generic[Config]):
             threads=self.slots.threads,
             gpu=self.slots.gpus > 0,
             trainer=self.config.trainer,
+            metrics=measured_each_epoch(getattr(self.config, "metric", "accuracy")),
             **{"checkpoint_epochs": (), "keep_weights": False, **options},
         )
 
