@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from math import isclose
 from typing import Any, TypeAlias
 
@@ -184,12 +185,22 @@ def draw(
     Raises:
         SpaceError: the space raises, returns no dict of fields, or draws from a range that the fixed value is not in.
     """
-    proxy = SpaceTrial(
-        lambda name, distribution: _suggest(trial, name, distribution),
-        fixed,
-        number=trial.number if number is None else number,
-        trial=trial,
-    )
+    number = trial.number if number is None else number
+    proxy = SpaceTrial(partial(_suggest, trial), fixed, number=number, trial=trial)
+    return _drawn(_fields(space, proxy, fixed), proxy, fixed)
+
+
+def draw_with(space: Space, choose: Choose, fixed: Mapping[str, Any] | None = None, *, number: int = 0) -> Draw:
+    """As `draw`, with values that `choose` gives: no Optuna trial is needed, and `register` makes one of the draw.
+
+    Args:
+        choose: (name, distribution) -> a value that the distribution contains. It is called once for each
+            hyperparameter, in the order in which the space asks, such as by a sampler's `sample_independent`.
+
+    Raises:
+        SpaceError: as `draw`.
+    """
+    proxy = SpaceTrial(choose, fixed, number=number)
     return _drawn(_fields(space, proxy, fixed), proxy, fixed)
 
 
@@ -291,12 +302,10 @@ def configurations(space: Space, limit: int, fixed: Mapping[str, Any] | None = N
     waiting: list[dict[str, Any]] = [{}]
     while waiting:
         choose = _Listed(waiting.pop(), limit)
-        proxy = SpaceTrial(choose, fixed)
-        fields = _fields(space, proxy, fixed)
+        found.append(draw_with(space, choose, fixed))
         waiting += reversed(choose.others)
-        if choose.endless or len(found) + 1 + len(waiting) > limit:
+        if choose.endless or len(found) + len(waiting) > limit:
             return None
-        found.append(_drawn(fields, proxy, fixed))
     return found
 
 
