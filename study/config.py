@@ -29,11 +29,12 @@ def setting(default: Any, help: str, *, group: str, on_resume: OnResume = "chang
         options: constraints of pydantic.Field (ge, le, ...), and `metavar`, `path` (a file or folder), and `before`
             (the value of runs made before this setting existed).
     """
-    extra = {name: options.pop(name) for name in ("metavar", "path", "before") if name in options}
+    extra: dict[str, Any] = {"group": group, "on_resume": on_resume}
+    extra |= {name: options.pop(name) for name in ("metavar", "path", "before") if name in options}
     return Field(
         default,
         description=help,
-        json_schema_extra={"group": group, "on_resume": on_resume, **extra},
+        json_schema_extra=extra,
         validate_default=False,
         **options,
     )
@@ -355,15 +356,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def to_yaml(config: TrainingConfig) -> str:
     """The config as YAML, for `--config`. Settings of one session only are left out."""
-    fields = type(config)
-    kept = {
-        name: value
-        for name, value in config.as_json().items()
-        if value is not None
-        and extra_of(fields, next(each for each in fields.model_fields if key_of(fields, each) == name))["on_resume"]
-        != "session"
-    }
-    return yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
+    fields, values = type(config), config.as_json()
+    lasting = [name for name in fields.model_fields if extra_of(fields, name)["on_resume"] != "session"]
+    kept = {key: values[key] for name in lasting if values[key := key_of(fields, name)] is not None}
+    return str(yaml.safe_dump(kept, sort_keys=False, allow_unicode=True))
 
 
 def _jsonable(value: Any) -> Any:
