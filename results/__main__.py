@@ -73,6 +73,9 @@ def flags() -> Parser:
     exported.add_argument("--output", type=Path, metavar="FILE", help=about)
     listed = command("list", _list, "all runs: date, space, samples, best, verdict, status", with_json=True)
     listed.add_argument("directory", metavar="DIR", nargs="?", type=Path, default=Path(RUNS_DIR))
+    fetched = command("fetch", _fetch, "bring a run here from the store that a cluster wrote it to", with_json=False)
+    fetched.add_argument("url", metavar="URL", help="the run in its store, such as s3://BUCKET/studies/NAME")
+    fetched.add_argument("--runs-dir", type=Path, default=Path(RUNS_DIR), metavar="DIR", help="where runs are kept")
     return parser
 
 
@@ -219,6 +222,12 @@ def _export_optuna(run: Run, output: Path) -> None:
     output.touch()  # a directory that is not there is said in a line, before SQLite says it in many
     study = optuna.create_study(study_name=run.name, storage=f"sqlite:///{output}", direction="maximize")
     study.add_trials(run.to_optuna().trials)
+
+
+def _fetch(asked: argparse.Namespace) -> None:
+    from results.fetch import fetch
+
+    print(fetch(asked.url, asked.runs_dir))
 
 
 def _list(asked: argparse.Namespace) -> None:
