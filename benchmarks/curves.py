@@ -32,18 +32,20 @@ RECIPES, EPOCHS, IMAGES = 60, 27, 4_000
 SHUFFLE_SEED = 0
 
 
-def question(max_epochs: int = EPOCHS) -> SearchProblem:
+def problem(max_epochs: int = EPOCHS) -> SearchProblem:
     """What the table's recipes are drawn from: the default space, around the published recipe."""
-    return SearchProblem(search_spaces.SPACES["cnn-wide"], "cnn-wide", BASELINE, max_epochs, seed=0, method="random")
+    return SearchProblem(search_spaces.SPACES["cnn-wide"], "cnn-wide", BASELINE, max_epochs, seed=0, sampler="random")
 
 
 def drawn(count: int) -> Iterator[tuple[dict[str, Any], Recipe]]:
     """The first `count` recipes of the table, each with the fields that the space varies."""
     varied = search_spaces.hyperparameters(search_spaces.SPACES["cnn-wide"])
-    told = OptunaStudy(question(), optuna.storages.InMemoryStorage())
+    study = OptunaStudy(problem())
     for _ in range(count):
-        suggestion = told.ask()
-        yield {name: suggestion.config[name] for name in varied}, suggestion.recipe
+        suggestion = study.ask()
+        assert suggestion is not None
+        yield {name: suggestion.draw.fields[name] for name in varied}, suggestion.recipe
+        study.apply(suggestion.started())
 
 
 @cache

@@ -14,6 +14,7 @@ from search_spaces.distributions import contains, in_words
 from search_spaces.loading import FORMS, LoadError, load_object, source_files
 from search_spaces.priors import PRIORS, Prior, priors_of, with_priors
 from search_spaces.space import (
+    Choose,
     Draw,
     Fields,
     Space,
@@ -32,6 +33,7 @@ from search_spaces.space import (
 __all__ = [
     "PRIORS",
     "SPACES",
+    "Choose",
     "Draw",
     "Fields",
     "LoadError",

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parent.parent
-RAY = {"execution", "search"}  # search/asha.py until its Ray side is apart
+RAY = {"execution"}
 # The Recipe's choices are the names in these registries, which import nothing of study before an entry is used.
 REGISTRIES = ("study.training.models", "study.training.optimizers", "study.training.schedules")
 BELOW = [

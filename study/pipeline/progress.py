@@ -90,6 +90,9 @@ class Progress:
         elif self.style in ("plain", "rich") and (line := self._line(event)) is not None:
             self._print(line)
 
+    def warn(self, text: str) -> None:
+        self._console.print(f"Warning: {text}", soft_wrap=True, highlight=False)
+
     @contextmanager
     def live(self) -> Iterator[None]:
         """Inside, the display is drawn four times a second, or a line comes at least every `silent_for` seconds."""

@@ -88,7 +88,7 @@ def test_the_tables_read_back_from_csv_and_parquet_are_the_runs(finished: result
 
 
 def test_the_stored_optuna_study_says_what_the_trials_table_says(finished: results.Run) -> None:
-    stored = optuna.load_study(study_name="study", storage=f"sqlite:///{finished.path / 'optuna.db'}")
+    stored = optuna.load_study(study_name=None, storage=f"sqlite:///{finished.path / 'optuna.db'}")
     states = {"completed": TrialState.COMPLETE, "stopped": TrialState.PRUNED}
     assert [trial.state for trial in stored.trials] == [states[status] for status in finished.trials["status"]]
     for trial in stored.trials:
@@ -152,7 +152,7 @@ def test_a_diverged_trial_frees_its_slot_and_the_study_goes_on(
     diverged = trials[trials["status"] == "diverged"]
     assert len(diverged) > 0
     assert diverged["stop_reason"].str.contains("epoch 1, step").all()
-    stored = optuna.load_study(study_name="study", storage=f"sqlite:///{tmp_path / 'diverging' / 'optuna.db'}")
+    stored = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path / 'diverging' / 'optuna.db'}")
     assert all(stored.trials[number].state == TrialState.FAIL for number in diverged.index)
 
 
