@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 from study.errors import RecipeError
 
 # The registries: none of them needs torch before one of its entries is used.
-from study.training.models import MODELS
+from study.training.models import MODELS, family
 from study.training.optimizers import OPTIMIZERS
 from study.training.schedules import SCHEDULES
 
@@ -191,14 +191,10 @@ class Recipe:
         unused: dict[str, str] = {}
         for owner, registry in registries.items():
             name = getattr(self, owner)
-            uses = registry[name].uses if name in registry else USED_BY_REFERENCE.get(name.split(":")[0], ())
+            uses = family(name).uses if owner == "model" else registry[name].uses
             used_by_some = {each for entry in registry.values() for each in entry.uses}
             unused |= {each: f"{owner} is {name!r}" for each in FIELDS if each in used_by_some and each not in uses}
         return unused
-
-
-# Which Recipe fields a network uses that is not in MODELS; one of your own gets options instead.
-USED_BY_REFERENCE = {"torchvision": ("pretrained",), "timm": ("pretrained",)}
 
 
 def allowed(name: str) -> str:

@@ -1,4 +1,4 @@
-"""MODELS: the network families that a Recipe may name, one file each.
+"""MODELS: the network families that a Recipe may name, one file each; LIBRARIES: the prefixes of other people's.
 
 Every network takes float32 [B, C, H, W] and gives logits [B, classes]. A family's file is imported when it is first
 used, so that a Recipe can read the names without torch.
@@ -30,20 +30,22 @@ class Family:
             that are computed from data. Raises WeightsError where pretrained weights are not available.
         uses: the Recipe fields of which this family, unlike some others, makes use.
         check: (recipe, spec) -> None; raises RecipeError where the family cannot have these fields on such images.
+        takes_options: whether it gets the Recipe's `model.<name>` options as keyword arguments.
     """
 
     build: "Callable[[Recipe, ImageSpec, Tensor], nn.Module]"
     uses: tuple[str, ...]
     check: "Callable[[Recipe, ImageSpec], None]" = _any_size
+    takes_options: bool = False
 
 
-def _family(module: str, uses: tuple[str, ...]) -> Family:
+def _family(module: str, uses: tuple[str, ...], *, takes_options: bool = False) -> Family:
     """The family whose `build` and `check` stand in study/training/models/<module>.py."""
 
     def of_module(function: str) -> Callable[..., Any]:
         return lambda *arguments: getattr(import_module(f"{__name__}.{module}"), function)(*arguments)
 
-    return Family(of_module("build"), uses, of_module("check"))
+    return Family(of_module("build"), uses, of_module("check"), takes_options)
 
 
 MODELS: dict[str, Family] = {
@@ -53,20 +55,45 @@ MODELS: dict[str, Family] = {
     "vgg11_bn": _family("vgg", uses=("dropout", "pretrained")),
     "vgg16_bn": _family("vgg", uses=("dropout", "pretrained")),
 }
+# torchvision:NAME and timm:NAME.
+LIBRARIES: dict[str, Family] = {
+    "torchvision": _family("from_torchvision", uses=("pretrained",), takes_options=True),
+    "timm": _family("from_timm", uses=("pretrained",), takes_options=True),
+}
+# file.py:NAME, package.module:NAME and python:NAME.
+OWN = _family("own", uses=(), takes_options=True)
+
+
+def family(model: str) -> Family:
+    """The family of a Recipe's `model`: a name in MODELS, LIBRARY:NAME, or a reference to a network of one's own."""
+    return MODELS[model] if model in MODELS else LIBRARIES.get(model.partition(":")[0], OWN)
 
 
 def build(recipe: "Recipe", spec: "ImageSpec", train_images: "Tensor") -> "nn.Module":
-    """The network that `recipe` describes for images like `spec`; see `Family.build`."""
-    return MODELS[recipe.model].build(recipe, spec, train_images)
+    """The network that `recipe` describes for images like `spec`; see `Family.build`.
+
+    Raises:
+        ModelError: a network of another library, or of one's own, that cannot be built.
+        WeightsError: pretrained weights that are not available.
+    """
+    return family(recipe.model).build(recipe, spec, train_images)
 
 
 def require_weights(recipe: "Recipe") -> None:
-    """Downloads the pretrained weights that `recipe` asks for, unless they are in torch's cache; nothing otherwise.
+    """Downloads the pretrained weights that `recipe` asks for, unless they are in the library's cache; nothing
+    otherwise.
 
     Raises:
         WeightsError: they are neither in the cache nor can be downloaded.
     """
-    if recipe.pretrained and "pretrained" not in recipe.unused_fields():
+    if not recipe.pretrained or "pretrained" in recipe.unused_fields():
+        return
+    library, _, name = recipe.model.rpartition(":")
+    if library == "timm":
+        from study.training.models.from_timm import pretrained_network
+
+        pretrained_network(name)
+    else:
         from study.training.models.weights import imagenet_weights
 
-        imagenet_weights(recipe.model)
+        imagenet_weights(name)

@@ -4,10 +4,8 @@ from torch import Tensor, nn
 
 from study.data.dataset import ImageSpec
 from study.recipe import Recipe
+from study.training.models.small_images import SMALL_IMAGE
 from study.training.models.weights import imagenet_weights, with_channels
-
-# ImageNet's stem divides each side by 4, the stages by 8: up to this many pixels it would leave 2 x 2 or fewer.
-SMALL_IMAGE = 64
 
 
 def build(recipe: Recipe, spec: ImageSpec, train_images: Tensor) -> nn.Module:

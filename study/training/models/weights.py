@@ -19,7 +19,9 @@ def imagenet_weights(model: str) -> dict[str, Any]:
     """
     import torchvision
 
-    weights = torchvision.models.get_model_weights(model)["IMAGENET1K_V1"]
+    published = torchvision.models.get_model_weights(model)
+    # The first version where there is one; a few large networks have other names only.
+    weights = published["IMAGENET1K_V1"] if "IMAGENET1K_V1" in published.__members__ else published.DEFAULT
     folder = Path(torch.hub.get_dir(), "checkpoints")
     file = folder / weights.url.rpartition("/")[2]
     found = file.is_file()
