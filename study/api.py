@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,10 +155,8 @@ def replay(
 
 def load_winner(run: str | Path = "latest", *, runs_dir: str | Path = "runs") -> Any:
     """The trained winner of a finished run, with `predict` and `predict_proba`. See study.winner.Winner."""
-    from study.winner import load
-
     with _in_python():
-        return load(find_run(run, Path(runs_dir)))
+        return import_module("study.winner").load(find_run(run, Path(runs_dir)))
 
 
 def run_study(given: Mapping[str, Any], call: Call) -> results.Run:
