@@ -116,7 +116,7 @@ class Recorder(ProcessLocal, tune.Callback):
         return reason
 
 
-class CheckpointCleaner(tune.Callback):
+class CheckpointCleaner(ProcessLocal, tune.Callback):
     """Deletes the checkpoint of a training that has ended. Those of paused and interrupted ones stay."""
 
     def __init__(self, store: Store, log: EventLog) -> None:
@@ -130,7 +130,7 @@ class CheckpointCleaner(tune.Callback):
     on_trial_error = on_trial_complete
 
 
-class AfterEachTraining(tune.Callback):
+class AfterEachTraining(ProcessLocal, tune.Callback):
     """Calls a function when a training was paused or has ended, and that is recorded."""
 
     def __init__(self, function: Callable[[], None]) -> None:
@@ -140,7 +140,7 @@ class AfterEachTraining(tune.Callback):
         self._function()
 
 
-class WholeGpuAfterOutOfMemory(tune.Callback):
+class WholeGpuAfterOutOfMemory(ProcessLocal, tune.Callback):
     """Retries a trial that ran out of a GPU's memory once, alone on a whole GPU."""
 
     def __init__(self, slots: Slots) -> None:

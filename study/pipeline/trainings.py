@@ -70,9 +70,10 @@ def run_trainings(
     folder, epochs = context.folder.below(phase), planned[0].recipe.epochs
     total = float(len(planned) * epochs)
     progress = context.output.follow(PhaseSize(phase, len(planned), epochs, (total, total)))
-    with EventLog(folder.path / "epochs.jsonl", [progress.apply, folder.after_event]) as log:
+    with EventLog(folder.path / "epochs.jsonl", [folder.after_event]) as log:
         numbers = [_number(each, log) for each in planned]
         progress.catch_up(log.events, set(numbers))
+        log.add_listener(progress.apply)
         left = [
             (number, each) for number, each in zip(numbers, planned, strict=True) if _end(log.state, number) is None
         ]
