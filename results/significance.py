@@ -288,7 +288,7 @@ def _practical(interval: Interval, region: float) -> str:
 
 def _enough_left(comparison: Comparison, why: str) -> bool:
     left_out = len(np.unique(comparison.without[why]))
-    return 0 < left_out <= comparison.winner.shape[1] - 2
+    return 0 < left_out <= int(comparison.winner.shape[1]) - 2
 
 
 def _without(comparison: Comparison, why: str) -> Without:

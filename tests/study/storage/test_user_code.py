@@ -60,7 +60,7 @@ def test_where_the_file_is_gone_the_copy_in_the_run_is_loaded(run: Path, home: P
 @pytest.mark.parametrize("changed", ["mine.py", "ranges.py"])
 def test_a_file_that_changed_is_refused_until_the_change_is_accepted(run: Path, home: Path, changed: str) -> None:
     (home / changed).write_text((home / changed).read_text() + "# changed\n")
-    with pytest.raises(UserCodeError, match="has changed since .* --accept-changed-code") as error:
+    with pytest.raises(UserCodeError, match=r"has changed since .* --accept-changed-code") as error:
         verify_user_code(run)
     assert "\n" not in str(error.value)
     code = verify_user_code(run, accept_changes=True)
