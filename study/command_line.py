@@ -4,8 +4,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args, get_origin
 
@@ -106,28 +105,34 @@ def given_settings(parser: Parser, command: Sequence[str]) -> dict[str, Any]:
     return {**({} if config is None else read_yaml(Path(config))), **given}
 
 
-@contextmanager
-def exit_on_user_error(program: str) -> Iterator[None]:
-    """Turns a StudyError into its one line and an exit code: 2, or 1 where a study had begun."""
+def run_command(program: str, function: Callable[[], int]) -> int:
+    """What `function` returns; a StudyError becomes its one line on standard error and an exit code.
+
+    Returns:
+        The exit code: 1 where a study had begun and failed, 128 + the signal that stopped it.
+
+    Raises:
+        SystemExit: with 2 for bad input, as argparse does.
+    """
     try:
-        yield
+        return function()
     except StudyInterrupted as error:
-        _leave(program, str(error), 128 + error.signal_number)
+        return _say(program, str(error), 128 + error.signal_number)
     except StudyFailed as error:
-        _leave(program, str(error), 1)
+        return _say(program, str(error), 1)
     except StudyError as error:
-        _leave(program, str(error), 2)
+        sys.exit(_say(program, str(error), 2))
     except KeyboardInterrupt:
-        _leave(program, "stopped by SIGINT", 130)
+        return _say(program, "stopped by SIGINT", 130)
     except BrokenPipeError:
         # Whoever read the output has gone, such as `| head -1`. Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        return 141
 
 
-def _leave(program: str, message: str, code: int) -> NoReturn:
+def _say(program: str, message: str, code: int) -> int:
     print(f"{program}: {printable(message)}", file=sys.stderr)
-    sys.exit(code)
+    return code
 
 
 def printable(text: str) -> str:

@@ -8,7 +8,7 @@ On a CPU, with as many threads, the same torch and the same machine, every loss 
 import sys
 from collections.abc import Sequence
 
-from study.command_line import Parser, exit_on_user_error
+from study.command_line import Parser, run_command
 
 PROGRAM = "study.replay"
 
@@ -21,14 +21,15 @@ def main(command: Sequence[str] | None = None) -> int:
     parser.add_argument("--data-dir", default="data", metavar="DIR", help="where images are kept (default: data)")
     parser.add_argument("--runs-dir", default="runs", metavar="DIR", help="where runs are kept (default: runs)")
     arguments = parser.parse_args(sys.argv[1:] if command is None else list(command))
-    with exit_on_user_error(PROGRAM):
+
+    def call() -> int:
         from study import api
 
+        where = {"data_dir": arguments.data_dir, "runs_dir": arguments.runs_dir}
         with api.errors_as_study_errors():
-            replayed = api.replay(
-                arguments.run, arguments.trial, data_dir=arguments.data_dir, runs_dir=arguments.runs_dir, say=print
-            )
-    return 0 if replayed.same else 1
+            return 0 if api.replay(arguments.run, arguments.trial, say=print, **where).same else 1
+
+    return run_command(PROGRAM, call)
 
 
 if __name__ == "__main__":

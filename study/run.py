@@ -7,7 +7,7 @@ python -m study.run --resume runs/NAME
 import sys
 from collections.abc import Sequence
 
-from study.command_line import exit_on_user_error, flag_of, given_settings, parser_of, print_result
+from study.command_line import flag_of, given_settings, parser_of, print_result, run_command
 from study.config import StudyConfig
 
 PROGRAM = "study.run"
@@ -19,15 +19,18 @@ def main(command: Sequence[str] | None = None) -> int:
     parser = parser_of(
         StudyConfig, PROGRAM, "Search hyperparameters of an image classifier, retrain the best, compare."
     )
-    with exit_on_user_error(PROGRAM):
+
+    def call() -> int:
         given = given_settings(parser, command)
         resume, resume_or_start = given.pop("resume", None), given.pop("resume_or_start", False)
         from study import api
 
         with api.errors_as_study_errors():
-            run = api.run_study(given, api.Call(command, flag_of, resume, resume_or_start))
+            run = api.run_study(given, api.Call(list(command), flag_of, resume, resume_or_start))
         print_result(run, given)
-    return 0
+        return 0
+
+    return run_command(PROGRAM, call)
 
 
 if __name__ == "__main__":
