@@ -12,7 +12,6 @@ from results.events import (
     EpochFinished,
     TrialEnded,
     TrialPaused,
-    TrialPromoted,
     TrialRetried,
     TrialState,
 )
@@ -29,7 +28,7 @@ OUT_OF_MEMORY = ("OutOfMemoryError", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_
 
 
 class Recorder(ProcessLocal, tune.Callback):
-    """Writes what Ray Tune does to the event log.
+    """Writes what Ray Tune does to the event log. Starts and promotions are recorded by the searcher.
 
     Args:
         log: where to.
@@ -63,10 +62,6 @@ class Recorder(ProcessLocal, tune.Callback):
                 device=result.get("device"),
             )
         )
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        if (state := self._state(trial)).paused:
-            self._log.append(TrialPromoted(**self._identity(state.number)))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         state, result = self._state(trial), trial.last_result

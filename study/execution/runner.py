@@ -57,7 +57,18 @@ def run_trials(
     store = setup.store
     if store.folder is not None:
         (store.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-    tuner = tune.Tuner(
+    try:
+        with cluster.settings():
+            _tuner(source, setup, recorder, log, slots, interruption).fit()
+    except Exception as error:
+        raise StudyFailed(_meaning(error)) from error
+
+
+def _tuner(
+    source: TrialSource, setup: WorkerSetup, recorder: Recorder, log: EventLog, slots: Slots, interruption: Interruption
+) -> tune.Tuner:
+    store = setup.store
+    return tune.Tuner(
         tune.with_resources(tune.with_parameters(trainable.train, setup=setup), {"cpu": slots.cpus, "gpu": slots.gpus}),
         tune_config=tune.TuneConfig(
             search_alg=source.searcher,
@@ -81,10 +92,6 @@ def run_trials(
             verbose=0,
         ),
     )
-    try:
-        tuner.fit()
-    except Exception as error:
-        raise StudyFailed(_meaning(error)) from error
 
 
 def _meaning(error: Exception) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from results.events import TrialPromoted
 from study.execution.process_local import ProcessLocal
 from study.execution.runner import config_of
 from study.search.optuna_study import OptunaStudy
@@ -46,32 +47,32 @@ class TrialSearcher(ProcessLocal, Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """See runner.config_of. None: nothing is ready, but a running trial may have one promoted."""
-        if self._between_rungs:
-            number = self._between_rungs.pop(0)
-        elif (promoted := self._promotion()) is not None:
-            number = promoted
-        elif not self._more_trials() or (started := self._start()) is None:
+        number = self._next()
+        if number is None:
             return None if self._running else Searcher.FINISHED
-        else:
-            number = started
         self._running.add(trial_id)
         trial = self._log.state.trials[number]
         recipe = self._problem.recipe(number, dict(trial.started.config))
         return config_of(number, recipe.as_dict(), trial.epoch)
 
-    def _promotion(self) -> int | None:
-        self._more_trials()
-        return self._scheduler.next_promotion()
-
-    def _start(self) -> int | None:
-        """The number of a new trial, recorded; None where the space has nothing left that was not tried."""
-        suggestion = self._optuna_study.ask()
-        if suggestion is None:
+    def _next(self) -> int | None:
+        """The trial that the slot is for. That a trial starts or is promoted is recorded at once, so that another free
+        slot does not get it as well."""
+        if self._between_rungs:
+            return self._between_rungs.pop(0)
+        more = self._more_trials()
+        promoted = self._scheduler.next_promotion()
+        if promoted is None and more and (suggestion := self._optuna_study.ask()) is not None:
+            self._log.append(suggestion.started())
+            self._more_trials()
+            return int(suggestion.number)
+        if promoted is None:
+            # Where the space has nothing left that was not tried, a rung may promote more of its trials.
             self._scheduler.no_more_trials()
-            return None
-        self._log.append(suggestion.started())
-        self._more_trials()
-        return int(suggestion.number)
+            promoted = self._scheduler.next_promotion()
+        if promoted is not None:
+            self._log.append(TrialPromoted(number=promoted))
+        return promoted
 
     def _more_trials(self) -> bool:
         more = self._may_start(len(self._log.state.trials))

@@ -1,5 +1,8 @@
 """Everything that a phase of a study needs, and the protocol of a phase."""
 
+import os
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +14,7 @@ from filelock import FileLock
 from study.config import ReproduceConfig, StudyConfig, TrainingConfig
 from study.data import Dataset, Split
 from study.errors import StudyFailed, StudyInterrupted
+from study.execution import cluster
 from study.execution.interruption import Interruption
 from study.execution.resources import Slots
 from study.execution.trainable import WorkerSetup
@@ -115,9 +119,9 @@ def run_phases(context: RunContext[Config], phases: Sequence[Phase[Config]]) -> 
     """
     study, interruption = context.study, context.interruption
     where = f"what was finished is in {context.run_dir}"
-    resume = f"resume with: python -m {context.program} --resume {context.run_dir}"
+    resume = f"resume with: {resume_command(context)}"
     try:
-        with interruption.on_signals():
+        with interruption.on_signals(), cluster.watch(lambda dead: _give_up(context, dead)):
             for phase in phases:
                 if phase.enabled(context.config) and interruption.signal_number is None:
                     with study.timed(phase.name):
@@ -138,10 +142,24 @@ def run_phases(context: RunContext[Config], phases: Sequence[Phase[Config]]) -> 
     _check_copy(context)
 
 
+def _give_up(context: RunContext[Any], dead: str) -> None:
+    """Ends this process, as Ray would a minute later without a word. The run can be resumed."""
+    reason = f"Ray died on this machine ({dead})"
+    context.study.update(status="failed", reason=reason, ended=now())
+    message = f"{reason}; what was finished is in {context.run_dir}; resume with: {resume_command(context)}"
+    print(f"{context.program}: {message}", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
+def resume_command(context: RunContext[Any]) -> str:
+    """The command that resumes a run."""
+    return f"python -m {context.program} --resume {shlex.quote(str(context.run_dir))}"
+
+
 def _check_copy(context: RunContext[Any]) -> None:
     context.folder.copy()
     if context.folder.behind is not None:
         raise StudyFailed(
             f"the copy in the store is behind: {context.folder.behind}; the complete run is in {context.run_dir}; copy "
-            f"it with: python -m {context.program} --resume {context.run_dir}"
+            f"it with: {resume_command(context)}"
         )
