@@ -23,9 +23,10 @@ from study.data.test_set import Opening
 from study.errors import StudyFailed
 from study.execution import evaluation
 from study.execution.trainable import weights_of
-from study.pipeline.published import PUBLISHED
+from study.pipeline.published import published_for
 from study.pipeline.run_context import FINAL, ReproduceContext, RunContext, StudyContext
 from study.pipeline.trainings import FinishedTraining, PlannedTraining, TrainingOptions, run_trainings
+from study.recipe import BASELINE as BASELINE_RECIPE
 from study.recipe import Recipe, load_recipe
 from study.storage.files import atomic_write, write_json
 from study.storage.store import Folder
@@ -205,7 +206,7 @@ def _metrics(context: RunContext[Any], evaluated: Evaluated) -> dict[str, Any]:
         "dataset": dataset.name,
         "classes": list(dataset.class_names),
         "published_accuracy": None,
-        **PUBLISHED.get(dataset.name, {}),
+        **published_for(dataset.name, evaluated.recipes.get(UNDER_TEST, BASELINE_RECIPE), first.epochs),
     }
     if BASELINE in evaluated.roles:
         meaningful = getattr(context.config, "meaningful", None)
