@@ -134,6 +134,7 @@ def _to_three_digits(value: float, whole: Callable[[float], int]) -> float:
 
 
 FEWEST_FOR_CORRELATION = 3
+ENOUGH_FOR_CORRELATION = 5
 
 
 def rank_correlation(run: Run) -> pd.DataFrame:
@@ -141,7 +142,7 @@ def rank_correlation(run: Run) -> pd.DataFrame:
 
     Trials that came further have passed every rung before, so the correlation is of a selection and lower than it
     would be over all trials. ASHA often lets only one or two trials reach the end; then a rung is compared with the
-    longest later rung that at least three trials reached, which `against` names.
+    longest later rung that at least five trials reached, or else the next; `against` names it.
 
     Returns:
         Index `rung` (epochs, ascending, below max_epochs). Columns `against` (int64, the epoch that it is compared
@@ -162,9 +163,9 @@ def rank_correlation(run: Run) -> pd.DataFrame:
         there = table[rung].dropna()
         later = [length for length in lengths if length > rung]
         enough = [
-            length for length in later if table[[rung, length]].notna().all(axis=1).sum() >= FEWEST_FOR_CORRELATION
+            length for length in later if table[[rung, length]].notna().all(axis=1).sum() >= ENOUGH_FOR_CORRELATION
         ]
-        against = (enough or later or [end])[-1]
+        against = enough[-1] if enough else [*later, end][0]
         both = table[[rung, against]].dropna() if against in table else pd.DataFrame({rung: [], against: []})
         # Spearman's rho is Pearson's r of the ranks; a constant has no ranks to compare.
         comparable = len(both) >= FEWEST_FOR_CORRELATION and (both.nunique() > 1).all()

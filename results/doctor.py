@@ -1,6 +1,6 @@
 """What is wrong with a study, or not yet right: findings with their evidence and one suggestion each.
 
-    for finding in diagnose(load("runs/my-study")):
+    for finding in diagnose(load_run("runs/my-study")):
         print(finding.evidence, finding.suggestion)
 
 Each check is a function from a Run to its findings. Where a threshold is a choice and not a test, it is named.
@@ -9,14 +9,17 @@ Each check is a function from a Run to its findings. Where a threshold is a choi
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from results.analysis import ENOUGH_TRIALS_EACH, leaderboard, rank_correlation
+from results.metric import ACCURACY
 from results.ranges import leaders, moves
 from results.run import Run
+from results.seed_deviation import pooled, published
 from results.significance import Z95
 from results.words import count
 
@@ -25,6 +28,8 @@ OVERFIT = 0.75  # of the validation loss: a training loss below this share of it
 MOST = 2 / 3  # of the leaders must show what is said of them
 PREDICTIVE = 0.5  # a rank correlation below it ranks the leaders hardly better than chance
 FEWEST_FOR_RANKS = 5
+IMBALANCED = 3  # times as many images in the largest class as in the smallest
+ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -60,29 +65,40 @@ def _winner_no_better(run: Run) -> Iterator[Finding]:
         return
     ranked = leaderboard(run)
     if len(ranked) > 1 and ranked.index[0] == 0:
-        accuracy = ranked["val_accuracy"].iloc[0]
+        best = run.metric.text(ranked[run.metric.column].iloc[0])
         start = "the baseline itself" if run.base == run.baseline else "the recipe that the study began with"
-        evidence = f"Trial 0, {start}, has the best validation accuracy, {accuracy:.2%}."
+        evidence = f"Trial 0, {start}, has the best {run.metric.words}, {best}."
         yield Finding(name, "serious", evidence, "Search more `--samples`, or another `--space`.")
 
 
 def _validation_test_gap(run: Run) -> Iterator[Finding]:
-    """Validation above test, by more than chance: the final trains on more images, so its test should be higher."""
+    """Validation above test by more than chance, where the final trained at least as long and on more images.
+
+    The winner's validation accuracy is the largest of many, lucky in its images and its seed: what chance explains of
+    it is what it explains of the largest of as many draws (Bonferroni).
+    """
     ranked = leaderboard(run)
-    if run.final is None or "winner" not in run.final or ranked.empty:
+    if run.final is None or "winner" not in run.final or ranked.empty or run.metric != ACCURACY:
+        return
+    if run.final["final_epochs"] < ranked["epochs"].iloc[0]:
         return
     validated, tested = float(ranked["val_accuracy"].iloc[0]), float(run.final["winner"]["accuracy"])
     n_validation, n_test = run.study["data"]["validation"], run.final["winner"]["n"]
-    chance = Z95 * math.hypot(_standard_error(validated, n_validation), _standard_error(tested, n_test))
+    z_best = NormalDist().inv_cdf(1 - ALPHA / 2 / len(ranked))
+    seeds = _seed_deviation(run)
+    chance = math.hypot(
+        z_best * math.hypot(_standard_error(validated, n_validation), seeds),
+        Z95 * math.hypot(_standard_error(tested, n_test), seeds),
+    )
     if validated - tested > chance:
         evidence = (
             f"The winner has {validated:.2%} on the {n_validation:,} validation images, but {tested:.2%} on the "
-            f"{n_test:,} test images: {100 * (validated - tested):.2f} points less, where chance explains "
-            f"{100 * chance:.2f}."
+            f"{n_test:,} test images: {100 * (validated - tested):.2f} points less, where the best of "
+            f"{count(len(ranked), 'trial')}, images and seeds explain {100 * chance:.2f}."
         )
         suggestion = (
-            f"Quote the test accuracy only; the best of {len(ranked)} validation accuracies is partly luck. "
-            f"Raise `--max-epochs`, so that the search compares what the final trains."
+            "Quote the test accuracy only, and look for validation images that are also in training: "
+            "`python -m study.data`."
         )
         yield Finding("validation above test", "serious", evidence, suggestion)
 
@@ -101,6 +117,8 @@ def _edges(run: Run) -> Iterator[Finding]:
 
 def _cut_on_noise(run: Run) -> Iterator[Finding]:
     """At some rung, the order does not predict the end, or many of the stopped are no worse than what passed."""
+    if run.metric != ACCURACY:
+        return
     ranks = rank_correlation(run)
     table = run.epochs.pivot(index="number", columns="training_iteration", values="val_accuracy")
     stopped = run.trials.index[run.trials["status"] == "stopped"]
@@ -119,8 +137,8 @@ def _cut_on_noise(run: Run) -> Iterator[Finding]:
             )
         if row["trials"] >= FEWEST_FOR_RANKS and row["spearman"] < PREDICTIVE:
             said.append(
-                f"the order at rung {rung} hardly predicts the end (rank correlation {row['spearman']:.2f} over "
-                f"{row['trials']} whole trials)"
+                f"the order at rung {rung} hardly predicts that at epoch {row['against']:.0f} (rank correlation "
+                f"{row['spearman']:.2f} over {row['trials']:.0f} trials)"
             )
         if said:
             evidence = "; ".join(said)
@@ -131,33 +149,34 @@ def _cut_on_noise(run: Run) -> Iterator[Finding]:
             return
 
 
-def _noise_among_leaders(run: Run) -> Iterator[Finding]:
-    """Epoch-to-epoch noise of the two best whole trials against the gap between them.
+def _leaders_alike(run: Run) -> Iterator[Finding]:
+    """The two best completed trials, against what images and seeds alone make of two equal ones.
 
-    Noise is the standard deviation left when a straight line through each three epochs in a row is taken off: second
-    differences have variance 6 times that of their terms.
+    Two accuracies p on the same n images differ by chance with a standard error of at most sqrt(2 p (1 - p) / n); less
+    where the networks err on the same images. Finalists have been trained again from other seeds to tell them apart.
     """
     ranked = leaderboard(run)
-    ranked = ranked[ranked["status"] == "completed"].head(2)
-    if len(ranked) < 2:
+    ranked = ranked[ranked["status"] == "completed"]
+    if len(ranked) < 2 or run.metric != ACCURACY or len(run.finalist_epochs):
         return
-    late = max(4, run.study["max_epochs"] // 2)
-    curves = [_accuracies(run, number)[-late:] for number in ranked.index]
-    if min(map(len, curves)) < 4:
-        return
-    bends = np.concatenate([np.diff(curve, 2) for curve in curves])
-    noise = float(np.sqrt((bends**2).mean() / 6))
-    gap = float(ranked["val_accuracy"].iloc[0] - ranked["val_accuracy"].iloc[1])
-    if noise >= gap:
+    first, second = (float(value) for value in ranked["val_accuracy"].iloc[:2])
+    n = run.study["data"]["validation"]
+    chance = Z95 * math.sqrt(2) * math.hypot(_standard_error(first, n), _seed_deviation(run))
+    if first - second < chance:
+        alike = int((ranked["val_accuracy"] > first - chance).sum())
         evidence = (
-            f"Trials {ranked.index[0]} and {ranked.index[1]} are {100 * gap:.2f} points apart, and from epoch to epoch "
-            f"their accuracies move by {100 * noise:.2f}."
+            f"Trials {ranked.index[0]} and {ranked.index[1]} are {100 * (first - second):.2f} points apart; of two "
+            f"equal ones, {n:,} validation images and other seeds make up to {100 * chance:.2f} in 95% of cases. "
+            f"{count(alike, 'completed trial')} in all lie so close to the best."
         )
-        suggestion = (
-            "Take the two for equal and choose by cost, or train both over several seeds: "
-            "`python -m study.baseline --recipe`."
-        )
+        suggestion = f"Take them for equal and choose by cost, or train them again: `--finalists {min(alike, 5)}`."
         yield Finding("leaders within noise", "notable", evidence, suggestion)
+
+
+def _seed_deviation(run: Run) -> float:
+    """The standard deviation of accuracy between seeds, from earlier runs of this data set and family; 0 if unknown."""
+    known = pooled(published(), str(run.study["dataset"]), str(run.base.get("model")))
+    return 0.0 if known is None else known.deviation
 
 
 def _too_few_trials(run: Run) -> Iterator[Finding]:
@@ -172,8 +191,10 @@ def _too_few_trials(run: Run) -> Iterator[Finding]:
 
 
 def _still_improving(run: Run) -> Iterator[Finding]:
-    """Most whole leaders are best at their last epoch, and gained more in the last quarter than chance explains."""
-    curves = {number: _accuracies(run, number) for number in _whole_leaders(run).index}
+    """Most completed leaders are best at their last epoch, and gained more in the last quarter than chance explains."""
+    if run.metric != ACCURACY:
+        return
+    curves = {number: _accuracies(run, number) for number in _completed_leaders(run).index}
     quarter = max(2, run.study["max_epochs"] // 4)
     gains = {number: curve[-1] - curve[-1 - quarter] for number, curve in curves.items() if len(curve) > quarter}
     chance = {
@@ -184,20 +205,20 @@ def _still_improving(run: Run) -> Iterator[Finding]:
     if gains and len(improving) >= MOST * len(gains):
         gain = float(np.mean([gains[number] for number in improving]))
         evidence = (
-            f"{len(improving)} of the {len(gains)} whole leaders are best at their last epoch and gained "
+            f"{len(improving)} of the {len(gains)} completed leaders are best at their last epoch and gained "
             f"{100 * gain:.1f} points in the last {quarter}."
         )
         yield Finding("still improving", "notable", evidence, f"`--max-epochs {2 * run.study['max_epochs']}`.")
 
 
 def _overfitting(run: Run) -> Iterator[Finding]:
-    leading = _whole_leaders(run)
+    leading = _completed_leaders(run)
     share = leading["train_loss"] / leading["val_loss"]
     over = leading[share < OVERFIT]
     if len(leading) and len(over) >= MOST * len(leading):
         evidence = (
-            f"{len(over)} of the {len(leading)} whole leaders end with a training loss far below the validation loss, "
-            f"on average {over['train_loss'].mean():.3f} against {over['val_loss'].mean():.3f}."
+            f"{len(over)} of the {len(leading)} completed leaders end with a training loss far below the validation "
+            f"loss, on average {over['train_loss'].mean():.3f} against {over['val_loss'].mean():.3f}."
         )
         suggestion = "Regularise more: augmentation first (flip, translate, cutout), then weight_decay and dropout."
         yield Finding("over-fitting", "notable", evidence, suggestion)
@@ -205,12 +226,12 @@ def _overfitting(run: Run) -> Iterator[Finding]:
 
 def _underfitting(run: Run) -> Iterator[Finding]:
     """Judged only where the training loss is the plain loss of the plain images, as the validation loss is."""
-    leading = _whole_leaders(run)
+    leading = _completed_leaders(run)
     plain = [number for number in leading.index if _trains_as_it_validates({**run.base, **run.config(int(number))})]
     under = leading.loc[plain][leading.loc[plain, "train_loss"] >= leading.loc[plain, "val_loss"]]
     if plain and len(under) >= MOST * len(leading):
         evidence = (
-            f"{len(under)} of the {len(leading)} whole leaders fit the images they train on no better than "
+            f"{len(under)} of the {len(leading)} completed leaders fit the images they train on no better than "
             f"others: a training loss of {under['train_loss'].mean():.3f} against {under['val_loss'].mean():.3f}."
         )
         suggestion = "Allow wider networks or more epochs, or a larger lr; regularisation is not what is missing."
@@ -218,8 +239,23 @@ def _underfitting(run: Run) -> Iterator[Finding]:
 
 
 def _trains_as_it_validates(recipe: dict[str, object]) -> bool:
-    softening = ("dropout", "label_smoothing", "translate", "cutout", "jitter", "mixup", "cutmix")
-    return not any(recipe[name] for name in softening) and recipe["flip"] == "none"
+    softening = ("dropout", "label_smoothing", "translate", "cutout", "jitter", "mixup", "cutmix", "rotate", "noise")
+    return not any(recipe.get(name) for name in softening) and recipe.get("flip", "none") in ("none", False)
+
+
+def _imbalanced(run: Run) -> Iterator[Finding]:
+    """One class has several times the images of another, and accuracy, which counts images, selects."""
+    counts = (run.data or {}).get("counts")
+    of_class = counts.get("training") if isinstance(counts, dict) else None
+    sizes = [size for size in of_class.values() if isinstance(size, int)] if isinstance(of_class, dict) else []
+    if len(sizes) < 2 or run.metric != ACCURACY or max(sizes) < IMBALANCED * max(min(sizes), 1):
+        return
+    evidence = (
+        f"The largest class has {max(sizes):,} training images and the smallest {min(sizes):,}: a network that always "
+        f"says the largest has {max(sizes) / sum(sizes):.0%} accuracy."
+    )
+    suggestion = "Select by `--metric balanced_accuracy`, and let the space draw class_weights."
+    yield Finding("imbalanced classes", "notable", evidence, suggestion)
 
 
 def _duplicates(run: Run) -> Iterator[Finding]:
@@ -237,11 +273,11 @@ def _duplicates(run: Run) -> Iterator[Finding]:
     yield Finding("duplicates", "minor", evidence, suggestion)
 
 
-def _whole_leaders(run: Run) -> pd.DataFrame:
+def _completed_leaders(run: Run) -> pd.DataFrame:
     """None where it is only one: what a single training shows is no habit of the leaders."""
     leading = leaders(run)
-    whole = leading[leading["status"] == "completed"]
-    return whole if len(whole) > 1 else whole.head(0)
+    completed = leading[leading["status"] == "completed"]
+    return completed if len(completed) > 1 else completed.head(0)
 
 
 def _accuracies(run: Run, number: object) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
@@ -250,7 +286,7 @@ def _accuracies(run: Run, number: object) -> "np.ndarray[tuple[int], np.dtype[np
 
 
 def _standard_error(share: float, n: int) -> float:
-    return math.sqrt(share * (1 - share) / n)
+    return math.sqrt(share * (1 - share) / max(n, 1))
 
 
 # Within one severity, findings stand in this order.
@@ -260,10 +296,11 @@ _CHECKS: tuple[Callable[[Run], Iterator[Finding]], ...] = (
     _failed_ranges,
     _edges,
     _cut_on_noise,
-    _noise_among_leaders,
+    _leaders_alike,
     _too_few_trials,
     _still_improving,
     _overfitting,
     _underfitting,
+    _imbalanced,
     _duplicates,
 )

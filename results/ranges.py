@@ -20,7 +20,7 @@ from results.words import word
 
 # The best lies on an edge in the outermost tenth of a range, if the other leaders are in its outermost quarter.
 EDGE, NEAR = 0.1, 0.25
-# How often as many leaders may agree by chance: generous, as a needless widening costs little.
+# How often leaders may agree by chance in any hyperparameter: generous, as a needless widening costs little.
 CHANCE = 0.1
 # How often any range of the study may be blamed for failures by chance, over all its hyperparameters.
 SIGNIFICANCE = 0.05
@@ -131,8 +131,9 @@ def _away_from_failures(run: Run, name: str) -> Iterator[Move]:
     if numbers is None:
         yield from _failed_choices(run.hyperparameters[name]["attributes"]["choices"], name, ended[column], bad, limit)
         return
-    inside = ended[column].between(numbers.low, numbers.high)
-    values, bad = ended.loc[inside, column], bad[inside]
+    drawn = pd.to_numeric(ended[column], errors="coerce")  # of a damaged log, a value may be none of the range
+    inside = drawn.between(numbers.low, numbers.high)
+    values, bad = drawn[inside], bad[inside]
     if bad.all():
         return
     for side in (1, 0):
@@ -188,18 +189,15 @@ def _beyond_the_edge(run: Run, name: str) -> Iterator[Move]:
     values = leading[column].tolist()
     numbers = _numbers(run.hyperparameters[name])
     if numbers is None:
-        yield from _beyond_choices(
-            tuple(run.hyperparameters[name]["attributes"]["choices"]),
-            name,
-            values,
-            leading.index[0],
-        )
+        yield from _beyond_choices(run, name, values, leading.index[0])
         return
-    positions = [numbers.position(value) if numbers.low <= value <= numbers.high else math.nan for value in values]
+    chance = CHANCE / len(run.hyperparameters)
+    drawn = pd.to_numeric(leading[column], errors="coerce")
+    positions = [numbers.position(value) if numbers.low <= value <= numbers.high else math.nan for value in drawn]
     for side in (0, 1):
         distances = [1 - position if side else position for position in positions]
         near = sum(distance <= NEAR for distance in distances)
-        if not distances[0] <= EDGE or _agreement_by_chance(near, len(values), NEAR) > CHANCE:
+        if not distances[0] <= EDGE or _agreement_by_chance(near, len(values), NEAR) > chance:
             continue
         old, new = (numbers.low, numbers.high)[side], numbers.beyond(side)
         if new == old:
@@ -214,7 +212,8 @@ def _beyond_the_edge(run: Run, name: str) -> Iterator[Move]:
         yield Move(name, "edge", (numbers.low, numbers.high), after, evidence, suggestion)
 
 
-def _beyond_choices(choices: tuple[Any, ...], name: str, values: list[Any], best: Any) -> Iterator[Move]:
+def _beyond_choices(run: Run, name: str, values: list[Any], best: Any) -> Iterator[Move]:
+    choices, chance = tuple(run.hyperparameters[name]["attributes"]["choices"]), CHANCE / len(run.hyperparameters)
     sizes = [_size(choice) for choice in choices]
     if None in sizes or len(choices) < 2:
         return
@@ -222,7 +221,7 @@ def _beyond_choices(choices: tuple[Any, ...], name: str, values: list[Any], best
     agreeing = values.count(values[0])
     if values[0] not in (ordered[0], ordered[-1]):
         return
-    if _agreement_by_chance(agreeing, len(values), 1 / len(choices)) > CHANCE:
+    if _agreement_by_chance(agreeing, len(values), 1 / len(choices)) > chance:
         return
     largest = values[0] == ordered[-1]
     new = _doubled(values[0]) if largest else _halved(values[0])

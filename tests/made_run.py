@@ -91,7 +91,7 @@ def sound(peak: float = 20 / 39) -> list[MadeTrial]:
     trials = []
     for number in range(SOUND_TRIALS):
         position = number / (SOUND_TRIALS - 1)
-        reached = 0.8 - 0.8 * abs(position - peak)
+        reached = 0.8 - 1.3 * abs(position - peak)
         rank = round(abs(position - peak) * (SOUND_TRIALS - 1))
         epochs, status = (9, "completed") if rank < 7 else (1, "stopped")
         curve = [reached * (1 - math.exp(-2 * epoch)) for epoch in range(1, epochs + 1)]

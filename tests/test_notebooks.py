@@ -19,6 +19,7 @@ def cells(notebook: nbformat.NotebookNode) -> list[str]:
     return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
 
 
+@pytest.mark.slow
 def test_the_notebook_on_results_runs_from_its_first_cell_to_its_last(tmp_path: Path) -> None:
     reported_run.search(tmp_path / "runs" / "made", 18)
     here = tmp_path / "notebooks"

@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from study.data import checks, contact_sheet, near_duplicates
+from study.data.checks import TestFindings
 from study.data.dataset import DataOptions, Dataset, SealedTest, Split, digest
 from study.data.decode import Decoded, Sources, Target, decode, load_images, resized
 from study.errors import DataError
@@ -101,6 +103,41 @@ def seal_resized(sealed: SealedTest, size: int) -> SealedTest:
 
 def _read_resized(sealed: SealedTest, size: int) -> Split:
     return resized(sealed.read(), size)
+
+
+def inspect(dataset: Dataset) -> TestFindings:
+    """Compares the test images with the training images, for `study.data` and the report.
+
+    This is no opening: no network sees the images, and what is returned, counts and indices, chooses nothing. Labels
+    are used to count, and nowhere else.
+
+    Raises:
+        DataError: the test images are missing, truncated or altered.
+    """
+    test, training = _read_images(dataset), dataset.training
+    known = dict(zip(checks.fingerprints(training.images), training.labels, strict=True))
+    equal = [known.get(fingerprint) for fingerprint in checks.fingerprints(test.images)]
+    return TestFindings(
+        checks.class_counts(test, dataset),
+        checks.constant_images(test.images),
+        near_duplicates.between(test.images, training.images),
+        sum(label is not None for label in equal),
+        sum(label is not None and label != own for label, own in zip(equal, test.labels, strict=True)),
+    )
+
+
+def write_picture(dataset: Dataset, findings: TestFindings, path: Path) -> None:
+    """A contact sheet of test images, left, beside the training images that they are equal to, or nearly.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    test, leaks = _read_images(dataset), findings.leaks
+    rows = [
+        (f"test {a}, training {b}", [test.images[a], dataset.training.images[b]])
+        for a, b in zip(leaks.first[: checks.ROWS], leaks.second[: checks.ROWS], strict=True)
+    ]
+    contact_sheet.write(path, rows)
 
 
 def count_openings(dataset: Dataset) -> int:

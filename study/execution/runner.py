@@ -46,6 +46,7 @@ class TrialSource:
     after_each: Callable[[], None] = lambda: None
 
 
+@cluster.settings()
 def run_trials(
     source: TrialSource, setup: WorkerSetup, recorder: Recorder, log: EventLog, slots: Slots, interruption: Interruption
 ) -> None:

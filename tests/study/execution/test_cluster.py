@@ -20,7 +20,8 @@ from ray.cluster_utils import Cluster
 import results
 from benchmarks.chaos import one_thread, without_times
 from study import run
-from study.errors import StoreError
+from study.errors import ClusterError, StoreError
+from study.execution.cluster import check_answers
 from study.storage.store import Folder, Store
 
 # A driver whose trainings are slow, save their state all the time, and say where they run, what they go on from, and
@@ -188,10 +189,10 @@ def test_a_folder_that_another_node_does_not_see_is_refused_and_one_that_all_see
     [
         ("127.0.0.1:1", "no Ray answers there (Connection refused)"),
         ("nonsense", "no Ray answers there"),
-        ("ray://127.0.0.1:1", "no Ray answers there (Connection refused)"),
+        ("ray://127.0.0.1:10001", "ray job submit"),
     ],
 )
-def test_an_address_where_no_ray_answers_is_refused_at_once(
+def test_an_address_that_is_no_cluster_is_refused_at_once(
     synthetic_dir: Path, tmp_path: Path, address: str, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as exit_:
@@ -202,6 +203,13 @@ def test_an_address_where_no_ray_answers_is_refused_at_once(
     assert address in said
     assert words in said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_auto_says_that_ray_address_points_at_something_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(ClusterError, match=r"--address auto \(RAY_ADDRESS is 127.0.0.1:1\): no Ray answers there"):
+        check_answers("auto")
+    check_answers("local")
 
 
 def test_a_cluster_that_lets_this_process_run_nothing_is_refused(

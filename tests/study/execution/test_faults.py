@@ -191,6 +191,8 @@ def test_a_clock_that_jumps_back_changes_no_order(
     assert last.tolist() == jumped.trials["val_accuracy"].tolist()
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_two_studies_at_once_on_one_machine_do_not_meet(synthetic_dir: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "study.run", "--dataset", "synthetic", "--data-dir", str(synthetic_dir)]
     command += ["--runs-dir", str(tmp_path), "--space", "sgd", "--samples", "3", "--max-epochs", "2", "--quiet"]
@@ -234,6 +236,8 @@ def test_nothing_in_a_foreign_run_directory_is_executed(
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_a_short_chaos_ends_complete_and_correct(tmp_path: Path) -> None:
     from benchmarks.chaos import chaos
 
@@ -316,6 +320,8 @@ def test_a_final_killed_in_mid_training_goes_on_from_there_and_opens_the_test_se
     assert sorted(epochs) == [(number, epoch) for number in range(2) for epoch in (1, 2, 3)]
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_where_ray_itself_is_killed_no_trial_is_blamed_and_the_study_resumes(
     synthetic_dir: Path, tmp_path: Path
 ) -> None:

@@ -54,11 +54,24 @@ def test_an_audited_trial_begins_as_it_began_in_the_search_and_goes_to_the_end(d
         assert row["val_accuracy_at_end"] == again["val_accuracy"].iloc[-1]
 
 
-def test_an_audit_changes_no_choice(defended: results.Run) -> None:
+def test_an_audit_changes_no_choice(defended: results.Run, tmp_path: Path) -> None:
+    """However good the audited trials turn out, the study chooses what it chose without them."""
     assert set(defended.trials.index) == set(range(6))
+    path = Path(shutil.copytree(defended.path, tmp_path / "flattered", ignore=shutil.ignore_patterns("ray")))
+    audit = [json.loads(line) for line in (path / "audit" / "epochs.jsonl").read_text().splitlines()]
+    flattered = [event | ({"val_accuracy": 1.0} if event["event"] == "epoch" else {}) for event in audit]
+    assert flattered != audit
+    (path / "audit" / "epochs.jsonl").write_text("".join(json.dumps(event) + "\n" for event in flattered))
+    (path / "best.json").unlink()
+    assert run.main(["--resume", str(path), "--quiet"]) == 0
+    assert results.audited(results.load_run(path))["val_accuracy_at_end"].tolist() == [1.0, 1.0]
+    assert json.loads((path / "best.json").read_text()) == json.loads((defended.path / "best.json").read_text())
+
+
+def test_the_finalists_are_the_leaders_and_the_best_of_them_is_chosen(defended: results.Run) -> None:
     confirmed = results.finalists(defended)
-    assert json.loads((defended.path / "best.json").read_text())["trial"] == confirmed.index[0]
     assert set(confirmed.index) == set(results.leaderboard(defended).index[:2])
+    assert json.loads((defended.path / "best.json").read_text())["trial"] == confirmed.index[0]
 
 
 def test_finalists_are_trained_from_fresh_seeds_and_the_best_mean_wins(defended: results.Run) -> None:
@@ -86,9 +99,13 @@ def test_the_control_is_random_search_with_the_same_epochs(defended: results.Run
 
 def test_the_tuned_baseline_differs_from_the_published_one_in_lr_and_batch_size_only(defended: results.Run) -> None:
     assert defended.final is not None
+    assert defended.tuned_baseline is not None
+    searched = defended.tuned_baseline.trials[["config/lr", "config/batch_size"]]
+    assert (searched.nunique() > 1).all()
     tuned = defended.final["tuned_baseline"]["recipe"]
-    differing = {name for name, value in BASELINE.as_dict().items() if tuned[name] != value}
-    assert differing <= {"lr", "batch_size", "epochs", "seed"}
+    chosen = json.loads((defended.path / "tuned-baseline" / "best.json").read_text())["recipe"]
+    expected = {"lr": chosen["lr"], "batch_size": chosen["batch_size"], "epochs": 2, "seed": tuned["seed"]}
+    assert tuned == {**BASELINE.as_dict(), **expected}
     gain = defended.final["attribution"]
     total = gain["tuning"]["difference"] + gain["recipe"]["difference"]
     assert total == pytest.approx(defended.final["difference"])

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from study.data import Split
+from study.data.dataset import CIFAR10, ImageSpec, Split
 from study.recipe import Recipe
-from study.training.loop import Diverged, Epoch, Training
+from study.training.loop import Diverged, Epoch, Training, normalization
 from study.training.schedules import lr_factor
 
 SMALL = Recipe(
@@ -213,3 +213,129 @@ def test_a_step_schedule_drops_at_half_and_three_quarters() -> None:
         0.01,
         0.01,
     ]
+
+
+SIZES = {
+    "8 x 8 grey": ImageSpec(8, 8, 1, 10, (0.3,), (0.4,)),
+    "28 x 28 grey": ImageSpec(28, 28, 1, 26, (0.17,), (0.33,)),
+    "9 x 14": ImageSpec(9, 14, 3, 2, (0.5,) * 3, (0.25,) * 3),
+    "64 x 48": ImageSpec(64, 48, 3, 200, (0.5,) * 3, (0.25,) * 3),
+    "224 x 224": ImageSpec(224, 224, 3, 3, (0.5,) * 3, (0.25,) * 3),
+}
+FAMILIES = {
+    "cnn": Recipe(channels="4-4", hidden="8"),
+    "cnn, batch normalised": Recipe(channels="4-4-4-4", padding="same", batch_norm=True, hidden="8"),
+    "fast": Recipe(model="fast", channels="8-8-8-8"),
+    "resnet18": Recipe(model="resnet18"),
+    "vgg11_bn": Recipe(model="vgg11_bn"),
+}
+EVERYTHING = {"flip": "random", "translate": 3, "jitter": 0.2, "cutout": 5, "mixup": 0.5, "cutmix": 0.5}
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_trains_on_images_of_any_size_with_every_augmentation(size: str, family: str) -> None:
+    spec = SIZES[size]
+    if max(spec.height, spec.width) > 100 and family in ("resnet18", "vgg11_bn"):
+        pytest.skip("takes long on a CPU")
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (6, spec.height, spec.width, spec.channels), dtype=np.uint8)
+    split = Split(images, np.arange(6) % spec.num_classes)
+    fields = {**EVERYTHING, "normalization": "dataset", "epochs": 1, "batch_size": 3}
+    training = Training(FAMILIES[family].with_fields(fields), split, split, spec=spec)
+    (epoch,) = training
+    assert all(math.isfinite(value) for value in epoch.metrics.values())
+    probabilities = training.predict(images)
+    assert probabilities.shape == (6, spec.num_classes)
+    assert np.allclose(probabilities.sum(1), 1, atol=1e-5)
+
+
+def test_normalization_by_the_data_set_is_its_mean_and_std() -> None:
+    spec = ImageSpec(8, 8, 1, 2, (0.25,), (0.5,))
+    split = Split(np.full((4, 8, 8, 1), 255, dtype=np.uint8), np.array([0, 1, 0, 1]))
+    for name, expected in {"dataset": 1.5, "half": 1.0, "imagenet": (1 - 0.449) / 0.226}.items():
+        training = Training(Recipe(channels="4", normalization=name), split, spec=spec)
+        found = training._normalized(training._pixels.permute(0, 3, 1, 2))
+        assert torch.allclose(found, torch.tensor(expected), atol=1e-5), name
+
+
+def test_on_cifar10_normalization_by_the_data_set_is_that_of_cifar10() -> None:
+    assert normalization(Recipe(normalization="dataset"), CIFAR10) == normalization(
+        Recipe(normalization="cifar10"), CIFAR10
+    )
+
+
+def imbalanced() -> Split:
+    labels = np.array([0] * 140 + [1] * 10)
+    images = np.random.default_rng(0).integers(0, 256, (150, 8, 8, 1), dtype=np.uint8)
+    return Split(images, labels)
+
+
+TWO_CLASSES = ImageSpec(8, 8, 1, 2, (0.5,), (0.25,))
+TINY = Recipe(channels="4", hidden="4", batch_size=16, lr=0.01, epochs=1)
+
+
+def test_balanced_class_weights_are_scikit_learns() -> None:
+    from sklearn.utils.class_weight import compute_class_weight
+
+    split = imbalanced()
+    training = Training(TINY.with_fields({"class_weights": "balanced"}), split, spec=TWO_CLASSES)
+    expected = compute_class_weight("balanced", classes=np.arange(2), y=split.labels)
+    assert training._class_weights == pytest.approx(expected)
+    (epoch,) = training
+    assert math.isfinite(epoch.metrics["train_loss"])
+
+
+def test_class_weights_make_each_class_count_the_same_in_the_loss() -> None:
+    split = imbalanced()
+    still = {"class_weights": "balanced", "lr": 1e-30, "momentum": 0.0}
+    training = Training(TINY.with_fields(still), split, spec=TWO_CLASSES)
+    losses = -np.log(training.predict(split.images)[np.arange(150), split.labels])
+    (epoch,) = training
+    expected = (losses[split.labels == 0].mean() + losses[split.labels == 1].mean()) / 2
+    assert epoch.metrics["train_loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_class_weights_give_the_same_step_in_passes(train: Split) -> None:
+    recipe = SMALL.with_fields({"batch_size": 100, "dropout": 0.0, "class_weights": "balanced", "mixup": 1.0})
+    parts, whole = Training(recipe, train), Training(recipe, train)
+    whole._pass = 100
+    assert next(iter(parts)).metrics["train_loss"] == pytest.approx(next(iter(whole)).metrics["train_loss"], rel=1e-5)
+    assert weights(parts) == pytest.approx(weights(whole), abs=1e-5)
+
+
+def test_balanced_sampling_draws_every_class_as_often() -> None:
+    training = Training(TINY.with_fields({"batch_sampling": "balanced"}), imbalanced(), spec=TWO_CLASSES)
+    torch.manual_seed(0)
+    drawn = torch.cat([training._labels[training._new_order()] for _ in range(20)])
+    assert len(drawn) == 20 * 150
+    assert 0.45 < drawn.double().mean() < 0.55
+
+
+def test_uniform_sampling_visits_every_image_once() -> None:
+    training = Training(TINY, imbalanced(), spec=TWO_CLASSES)
+    assert torch.equal(training._new_order().sort().values, torch.arange(150))
+
+
+def test_balanced_trainings_are_restored_bit_for_bit_as_well() -> None:
+    recipe = TINY.with_fields({"batch_sampling": "balanced", "class_weights": "balanced", "epochs": 4})
+    whole, first, second = (Training(recipe, imbalanced(), imbalanced(), spec=TWO_CLASSES) for _ in range(3))
+    epochs = list(whole)
+    started = list(islice(first, 2))
+    second.load_state_dict(through_a_file(first.state_dict()))
+    assert measured(started + list(second)) == measured(epochs)
+
+
+def test_a_network_sees_images_of_every_class_of_a_sorted_split_at_its_construction() -> None:
+    split = Split(np.zeros((6000, 8, 8, 1), dtype=np.uint8), np.arange(6000) // 5500)
+    training = Training(TINY, split, spec=TWO_CLASSES)
+    training._pixels = torch.arange(6000)
+    assert training._sample().tolist() == list(range(0, 6000, 2))
+
+
+def test_metrics_are_those_that_were_asked_for() -> None:
+    split = imbalanced()
+    (epoch,) = Training(TINY, split, split, spec=TWO_CLASSES, metrics=("roc_auc", "accuracy"))
+    assert set(epoch.metrics) == {"train_loss", "val_loss", "val_roc_auc", "val_accuracy"}
+    (unseen,) = Training(TINY, split, spec=TWO_CLASSES, metrics=("roc_auc",))
+    assert unseen.metrics == {"train_loss": unseen.metrics["train_loss"], "val_loss": None, "val_roc_auc": None}

@@ -1,0 +1,84 @@
+"""Splits and digests of a Dataset; images larger than memory are one file that all processes share."""
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from study import data
+from study.data import DataOptions, decode
+from study.data.dataset import MappedSplit, draw, what_changed
+from study.errors import DataError
+
+
+def test_each_class_gives_its_share_and_one_image_at_least() -> None:
+    labels = np.repeat([0, 1, 2, 3], [100, 29, 2, 1])
+    held_out = draw(labels, 0.1, seed=0)
+    assert np.bincount(labels[held_out], minlength=4).tolist() == [10, 2, 1, 0]
+    assert not np.array_equal(held_out, draw(labels, 0.1, seed=1))
+
+
+def test_groups_stay_together_and_meet_the_share_of_each_class() -> None:
+    random = np.random.default_rng(0)
+    groups, labels = random.integers(0, 60, 900), random.integers(0, 3, 900)
+    held_out = draw(labels, 0.2, 0, groups)
+    assert not set(groups[held_out]) & set(groups[~held_out])
+    shares = [held_out[labels == label].mean() for label in range(3)]
+    assert np.abs(np.array(shares) - 0.2).max() < 0.04
+
+
+def test_few_groups_still_give_both_sides_an_image() -> None:
+    held_out = draw(np.array([0, 1, 0, 1]), 0.1, 0, np.array([0, 0, 1, 1]))
+    assert held_out.sum() == 2
+
+
+def test_what_changed_names_images_or_split() -> None:
+    dataset = data.from_arrays((np.arange(200, dtype=np.uint8).reshape(200, 1, 1), np.arange(200) % 2))
+    recorded = dataset.digests()
+    assert what_changed(recorded, dataset.digests()) is None
+    other_split = replace(dataset, options=DataOptions(split_seed=3))
+    assert what_changed(recorded, other_split.digests()) == "the split into training and validation images"
+    other = replace(dataset, training=replace(dataset.training, images=dataset.training.images + 1))
+    assert what_changed(recorded, other.digests()) == "the training images, their labels or their order"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in range(60):
+        path = tmp_path / "images" / "ab"[number % 2] / f"{number:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), number).save(path)
+    return tmp_path / "images"
+
+
+def test_mapped_images_have_the_same_digests_and_splits_as_those_in_memory(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_memory = data.load(str(folder), DataOptions(tmp_path / "data"), lambda line: None)
+    monkeypatch.setattr(decode, "MAP_ABOVE", 0)
+    mapped = data.load(str(folder), DataOptions(tmp_path / "data"), lambda line: None)
+    assert isinstance(mapped.training, MappedSplit)
+    assert not isinstance(in_memory.training, MappedSplit)
+    assert mapped.digests() == in_memory.digests()
+    for ours, theirs in zip(mapped.split(), in_memory.split(), strict=True):
+        assert isinstance(ours, MappedSplit)
+        assert np.array_equal(ours.images, theirs.images)
+
+
+def test_a_mapped_split_travels_to_another_process_as_the_path_of_its_file(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decode, "MAP_ABOVE", 0)
+    train, _ = data.load(str(folder), DataOptions(tmp_path / "data"), lambda line: None).split()
+    assert isinstance(train, MappedSplit)
+    sent = pickle.dumps(train)
+    assert len(sent) < train.images.nbytes / 2
+    received = pickle.loads(sent)
+    assert np.array_equal(received.images, train.images)
+    assert np.array_equal(received.labels, train.labels)
+    train.file.unlink()
+    with pytest.raises(DataError, match=r"cannot be mapped: .*No such file"):
+        pickle.loads(sent)
