@@ -20,9 +20,8 @@ def against_publication(run: Run) -> list[dict[str, Any]]:
     found: list[tuple[str, float, list[float], str]] = []
     for epoch, loss in final.get("published_train_loss", {}).items():
         at = run.final_epochs["training_iteration"] == int(epoch)
-        found.append(
-            (f"training loss, epoch {epoch}", float(loss), run.final_epochs.loc[at, "train_loss"].tolist(), "{:.3f}")
-        )
+        losses = run.final_epochs.loc[at, "train_loss"].tolist()
+        found.append((f"training loss, epoch {epoch}", float(loss), losses, "{:.3f}"))
     accuracies = [each["accuracy"] for each in final["recipe_under_test"]["seeds"]]
     quantity = f"test accuracy, epoch {final['final_epochs']}"
     found.append((quantity, float(final["published_accuracy"]), accuracies, "{:.2%}"))

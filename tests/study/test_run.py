@@ -189,16 +189,8 @@ def test_json_goes_to_standard_output_alone(
 def test_a_baseline_run_of_other_images_is_compared_with_nothing_published(
     local_ray: None, synthetic_dir: Path, tmp_path: Path
 ) -> None:
-    command = [
-        "--dataset",
-        "synthetic",
-        "--data-dir",
-        str(synthetic_dir),
-        "--runs-dir",
-        str(tmp_path),
-        "--name",
-        "base",
-    ]
+    command = ["--dataset", "synthetic", "--data-dir", str(synthetic_dir), "--runs-dir", str(tmp_path)]
+    command += ["--name", "base"]
     assert baseline.main([*command, "--seeds", "2", "--epochs", "2", "--gpus-per-trial", "0"]) == 0
     base = results.load_run(tmp_path / "base")
     assert base.final is not None
