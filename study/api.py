@@ -22,6 +22,7 @@ from study.errors import StudyError, StudyInterrupted, UsageError
 from study.execution import cluster
 from study.pipeline.estimate import estimate
 from study.pipeline.output import Output
+from study.pipeline.own_code import verified
 from study.pipeline.phases import REPRODUCE_PHASES, STUDY_PHASES
 from study.pipeline.plan import describe
 from study.pipeline.problem import make_problem, space_name
@@ -164,7 +165,8 @@ def run_study(given: Mapping[str, Any], call: Call) -> results.Run:
     config, run_dir = _config(StudyConfig, given, call, "search")
     output = _output(config)
     recorded = None if run_dir is None else _content(run_dir)
-    problem = make_problem(config, recorded)
+    loaded = _loadable(config, run_dir, given, output)
+    problem = make_problem(loaded, recorded)
     content: dict[str, Any] = {
         "samples": config.samples,
         "max_epochs": config.max_epochs,
@@ -182,7 +184,7 @@ def run_study(given: Mapping[str, Any], call: Call) -> results.Run:
         }
     elif config.samples < (begun := len(results.load_run(run_dir).trials)):
         raise UsageError(f"{call.spelling('samples')} is {config.samples}; allowed: at least the {begun} trials begun")
-    request = Request("study.run", config, call.command, content, output, problem)
+    request = Request("study.run", config, loaded, call.command, content, output, problem)
     default = f"{datetime.now():%Y-%m-%d-%H%M%S}-{Path(space_name(config.space)).stem}-{config.samples}"
     return _run(request, run_dir, default, STUDY_PHASES)
 
@@ -215,7 +217,10 @@ def run_reproduction(given: Mapping[str, Any], call: Call) -> results.Run:
         begun = results.load_run(run_dir).final_epochs["seed"].nunique()
         if config.seeds < begun:
             raise UsageError(f"{call.spelling('seeds')} is {config.seeds}; allowed: at least the {begun} begun")
-    request = Request("study.baseline", config, call.command, content, _output(config))
+    output = _output(config)
+    loaded = _loadable(config, run_dir, given, output)
+    content.setdefault("base", chosen.as_dict())
+    request = Request("study.baseline", config, loaded, call.command, content, output)
     default = f"{datetime.now():%Y-%m-%d-%H%M%S}-{Path(config.recipe).stem.strip('()').replace(' ', '-')}"
     return _run(request, run_dir, default, REPRODUCE_PHASES)
 
@@ -242,6 +247,16 @@ def _config(kind: type[Config], given: Mapping[str, Any], call: Call, run_kind: 
     if _content(run_dir).get("kind") != run_kind or "/" in str(_content(run_dir)["name"]):
         raise UsageError(f"{run_dir} is not a run of this command")
     return merge_resume_arguments(kind, run_dir, given, call.spelling), run_dir
+
+
+def _loadable(config: Config, run_dir: Path | None, given: Mapping[str, Any], output: Output) -> Config:
+    """The settings with the code of the user's own that may be loaded."""
+    if run_dir is None:
+        return config
+    loaded, notices = verified(config, run_dir, given)
+    for notice in notices:
+        output.say(notice)
+    return loaded
 
 
 def _content(run_dir: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from statistics import median
@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from ray import tune
 
+from search_spaces.loading import load_object
 from study.data.dataset import ImageSpec, Split
 from study.errors import ResourceError
 from study.recipe import Recipe
 from study.storage.store import Store
+from study.storage.user_code import Sources, install
 
 if TYPE_CHECKING:
     from study.training.loop import Epoch
@@ -47,6 +49,8 @@ class WorkerSetup:
         gpu: whether a training has a share of a GPU; without one it runs on the CPU.
         trainer: a class with the Trainer protocol, "file.py:Class", or None for the built-in loop.
         metrics: names of METRICS to measure after each epoch.
+        sources: files of the user's own network or trainer, which a worker installs.
+        objects: reference -> network or trainer that was passed from Python.
     """
 
     train: Split
@@ -59,6 +63,8 @@ class WorkerSetup:
     gpu: bool
     trainer: Any = None
     metrics: tuple[str, ...] = ("accuracy",)
+    sources: tuple[Sources, ...] = ()
+    objects: Mapping[str, Any] = field(default_factory=dict)
 
 
 def train(config: dict[str, Any], *, setup: WorkerSetup) -> None:
@@ -164,9 +170,13 @@ def make_trainer(recipe: Recipe, setup: WorkerSetup, **options: Any) -> "Trainer
     """The Trainer of `recipe` in this process: the built-in loop, or the user's class."""
     import torch
 
+    from study.training.references import OBJECTS
     from study.training.trainer import build_trainer
 
     torch.set_num_threads(setup.threads)
+    OBJECTS.update(setup.objects)
+    for reference, local in install(setup.sources).items():
+        OBJECTS[reference] = load_object(local, "network or trainer")
     return build_trainer(
         setup.trainer, recipe, setup.train, setup.validation, spec=setup.spec, metrics=setup.metrics, **options
     )

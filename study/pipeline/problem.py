@@ -9,17 +9,18 @@ import results
 import search_spaces
 from search_spaces import SpaceError
 from study.config import StudyConfig
-from study.data import Dataset
+from study.data import Dataset, ImageSpec
 from study.errors import UsageError
 from study.pipeline.runs import find_recipe, find_run
 from study.recipe import Recipe, parse
 from study.search.problem import PastTrial, SearchProblem, history, hyperparameters_as_json
 from study.search.samplers import SAMPLERS
 from study.search.schedulers import SCHEDULERS
-from study.training.checks import check_recipe
+from study.training.checks import check_network, check_recipe
 from study.training.metrics import METRICS
+from study.training.references import reference_of
 
-CHECKED_DRAWS = 20
+CHECKED_DRAWS, OWN_NETWORKS_CHECKED = 20, 3
 
 
 def make_problem(config: StudyConfig, recorded: Mapping[str, Any] | None = None) -> SearchProblem:
@@ -71,7 +72,7 @@ def _fixed(config: StudyConfig) -> dict[str, Any]:
         if name in owners:
             raise UsageError(f"--fix {name} is not allowed; use {owners[name]}")
     fixed = {name: parse(name, value) if isinstance(value, str) else value for name, value in config.fix.items()}
-    return fixed | ({} if config.model is None else {"model": config.model})
+    return fixed | ({} if config.model is None else {"model": reference_of(config.model)})
 
 
 def _history(config: StudyConfig, problem: SearchProblem) -> list[PastTrial]:
@@ -107,6 +108,20 @@ def adapt_to_images(problem: SearchProblem, dataset: Dataset) -> SearchProblem:
     for recipe in [problem.base, *sample_recipes(problem, CHECKED_DRAWS)]:
         check_recipe(recipe, dataset.spec)
     return problem
+
+
+def check_own_networks(problem: SearchProblem, spec: ImageSpec) -> list[str]:
+    """Takes one step with each network that is not a family of ours, as the base recipe and some draws build it.
+
+    Returns:
+        Lines for the user: how a network was adapted to the images.
+
+    Raises:
+        ModelError, RecipeError: a network cannot be trained; the message names it and the reason.
+    """
+    own = [recipe for recipe in [problem.base, *sample_recipes(problem, OWN_NETWORKS_CHECKED)] if ":" in recipe.model]
+    notes = {recipe.model: check_network(recipe, spec).note for recipe in own}
+    return [f"Network {model}: {note}" for model, note in notes.items() if note]
 
 
 def problem_as_json(problem: SearchProblem) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from results import Run
 from study.config import StudyConfig
 from study.data import Dataset
 from study.errors import UsageError
+from study.pipeline.own_code import verified
 from study.pipeline.runs import began_with
 from study.pipeline.start import load_dataset
 from study.recipe import Recipe
@@ -51,7 +52,11 @@ def replay(run_dir: Path, trial: int, data_dir: Path, say: Callable[[str], None]
     if of_trial.empty:
         known = ", ".join(map(str, run.trials.index[run.trials["epochs"] > 0])) or "none"
         raise UsageError(f"trial is {trial}; allowed, with a finished epoch in {run.path}: {known}")
-    dataset = _dataset(run, data_dir, say)
+    asked = began_with(StudyConfig, run.study).model_copy(update={"data_dir": data_dir})
+    config, notices = verified(asked, run.path, {})
+    for notice in notices:
+        say(notice)
+    dataset = _dataset(run, config, say)
     metrics = [name for name in of_trial.columns if name == "train_loss" or name.startswith("val_")]
     threads = torch.get_num_threads()
     torch.set_num_threads(run.study.get("threads", 1))
@@ -60,7 +65,7 @@ def replay(run_dir: Path, trial: int, data_dir: Path, say: Callable[[str], None]
     rows: list[dict[str, Any]] = []
     try:
         recipe = Recipe.from_dict(run.recipe(trial))
-        for epoch in build_trainer(run.study["arguments"].get("trainer"), recipe, *dataset.split(), spec=dataset.spec):
+        for epoch in build_trainer(config.trainer, recipe, *dataset.split(), spec=dataset.spec):
             recorded = of_trial.loc[epoch.number]
             new = [
                 {
@@ -89,11 +94,12 @@ def replay(run_dir: Path, trial: int, data_dir: Path, say: Callable[[str], None]
     return Replay(same, table, why)
 
 
-def _dataset(run: Run, data_dir: Path, say: Callable[[str], None]) -> Dataset:
-    config = began_with(StudyConfig, run.study).model_copy(update={"data_dir": data_dir})
+def _dataset(run: Run, config: StudyConfig, say: Callable[[str], None]) -> Dataset:
     dataset = load_dataset(config, say)
     if dataset.digests()["split_digest"] != run.study["data"]["split_digest"]:
-        raise UsageError(f"the images in {data_dir}, or their split, are not those that {run.path} was made with")
+        raise UsageError(
+            f"the images in {config.data_dir}, or their split, are not those that {run.path} was made with"
+        )
     return dataset
 
 

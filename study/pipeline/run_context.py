@@ -19,6 +19,7 @@ from study.execution.interruption import Interruption
 from study.execution.resources import Slots
 from study.execution.trainable import WorkerSetup
 from study.pipeline.output import Output
+from study.pipeline.own_code import OwnCode
 from study.search.problem import SearchProblem, derived_seed
 from study.storage.store import Folder
 from study.storage.study_file import StudyFile, now
@@ -82,6 +83,7 @@ class RunContext(Generic[Config]):
             gpu=self.slots.gpus > 0,
             trainer=self.config.trainer,
             metrics=measured_each_epoch(getattr(self.config, "metric", "accuracy")),
+            **OwnCode.of(self.config).for_workers(),
             **{"checkpoint_epochs": (), "keep_weights": False, **options},
         )
 

@@ -1,6 +1,7 @@
 """How a run begins or is resumed: its directory and lock, the data, Ray, and study.json."""
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -12,17 +13,21 @@ from filelock import FileLock, Timeout
 from study import data
 from study.config import TrainingConfig
 from study.data import DataOptions, Dataset, test_set
+from study.data.dataset import what_changed
 from study.errors import UsageError
 from study.execution import cluster, resources
 from study.execution.interruption import Interruption
 from study.execution.resources import Slots
 from study.pipeline.output import Output
-from study.pipeline.problem import adapt_to_images, check_same_problem, problem_as_json
+from study.pipeline.own_code import OwnCode
+from study.pipeline.problem import adapt_to_images, check_own_networks, check_same_problem, problem_as_json
 from study.pipeline.run_context import RunContext
+from study.recipe import Recipe
 from study.search.problem import SearchProblem
 from study.storage.provenance import provenance
 from study.storage.store import Folder, Store
 from study.storage.study_file import StudyFile, now
+from study.training.checks import check_trainer
 
 
 @dataclass(frozen=True)
@@ -31,12 +36,15 @@ class Request:
 
     Attributes:
         program: of the command that resumes it.
+        config: the settings as they were given; they are recorded.
+        loaded: the same with the code that may be loaded, such as a file of the user's that has moved into the run.
         command: the command line, or a description of the call.
         content: what only the caller knows of study.json: kind, recipes, rungs, ...
     """
 
     program: str
     config: TrainingConfig
+    loaded: TrainingConfig
     command: list[str]
     content: Mapping[str, Any]
     output: Output
@@ -96,6 +104,7 @@ def start_run(run_dir: Path, request: Request) -> RunContext[Any]:
             "seconds": prepared.seconds,
             "test_openings": [],
         }
+        OwnCode.of(request.config).record(run_dir)
         study = StudyFile(run_dir / "study.json", content, folder.copy)
     except BaseException:
         lock.release()
@@ -140,7 +149,7 @@ def resume_run(run_dir: Path, request: Request) -> RunContext[Any]:
 def _context(request: Request, folder: Folder, study: StudyFile, prepared: Prepared, lock: FileLock) -> RunContext[Any]:
     return RunContext(
         program=request.program,
-        config=request.config,
+        config=request.loaded,
         folder=folder,
         study=study,
         dataset=prepared.dataset,
@@ -157,15 +166,8 @@ def _compute(prepared: Prepared) -> dict[str, Any]:
 
 
 def _check_same_images(recorded: Mapping[str, Any], prepared: Prepared, run_dir: Path) -> None:
-    current = prepared.dataset.digests()
-    changed = [
-        what for name, what in (("digest", "images"), ("split_digest", "split")) if recorded[name] != current[name]
-    ]
-    if changed:
-        raise UsageError(
-            f"{run_dir} began with other images or another split ({' and '.join(changed)} changed); resume it with the "
-            "data that it began with, or start a new run"
-        )
+    if changed := what_changed(recorded, prepared.dataset.digests()):
+        raise UsageError(f"{run_dir}: {changed}; resume it with the data that it began with, or start a new run")
 
 
 def load_dataset(config: TrainingConfig, say: Callable[[str], None]) -> Dataset:
@@ -203,10 +205,17 @@ def prepare(request: Request, folder: Folder) -> Prepared:
     Raises:
         StudyError: one of them cannot be used.
     """
-    config, began = request.config, time.perf_counter()
+    config, began = request.loaded, time.perf_counter()
     dataset = load_dataset(config, request.output.say)
     test_set.check(dataset)
     problem = None if request.problem is None else adapt_to_images(request.problem, dataset)
+    if config.trainer is not None:
+        recipe = Recipe.from_dict(request.content["base"]) if problem is None else problem.base
+        if note := check_trainer(config.trainer, recipe, dataset.spec):
+            request.output.say(note)
+    elif problem is not None:
+        for note in check_own_networks(problem, dataset.spec):
+            request.output.say(note)
     has_data = time.perf_counter()
     nodes = cluster.start_ray(config.address)
     if config.storage_path is not None:
@@ -260,6 +269,7 @@ def _is_left_behind(run_dir: Path) -> bool:
 
 
 def _remove(run_dir: Path) -> None:
+    shutil.rmtree(run_dir / "code", ignore_errors=True)
     for path in run_dir.iterdir():
         if path.name == ".lock" or path.name.startswith(".study.json."):
             path.unlink(missing_ok=True)
