@@ -10,7 +10,7 @@ search_spaces` lists the spaces that are here. Nothing in this package knows tor
 import difflib
 
 from search_spaces import architectures, augmentation, baseline, cnn, cnn_wide, fast, full, optimizers, sgd
-from search_spaces.distributions import contains, in_words
+from search_spaces.distributions import contains, in_words, nearest
 from search_spaces.loading import FORMS, LoadError, load_object, source_files
 from search_spaces.priors import PRIORS, Prior, priors_of, with_priors
 from search_spaces.space import (
@@ -52,6 +52,7 @@ __all__ = [
     "in_words",
     "load",
     "load_object",
+    "nearest",
     "priors_of",
     "register",
     "source_files",

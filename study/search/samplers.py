@@ -11,6 +11,8 @@ from typing import Protocol
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 
+import search_spaces
+from study.search.prior_sampler import PriorSampler
 from study.search.problem import SearchProblem
 
 
@@ -43,4 +45,9 @@ def tpe(seed: int, problem: SearchProblem) -> BaseSampler:
         )
 
 
-SAMPLERS: dict[str, Sampler] = {"tpe": tpe, "random": random}
+def prior(seed: int, problem: SearchProblem) -> BaseSampler:
+    """What practice recommends (the space's priors), changes of the best trials, and a share of chance."""
+    return PriorSampler(seed, search_spaces.priors_of(problem.space), problem.base.as_dict())
+
+
+SAMPLERS: dict[str, Sampler] = {"tpe": tpe, "random": random, "prior": prior}

@@ -131,7 +131,9 @@ def metrics_without_times(run: results.Run) -> dict[str, Any]:
     budget = [{name: spent for name, spent in part.items() if name != "seconds"} for part in run.final["budget"]]
     # The second run is the second evaluation on these test images, and says so.
     counted = {"evaluations", "notes", "sentences"}
-    return {**{key: value for key, value in run.final.items() if key not in counted}, "budget": budget}
+    curve = [{**row, "seconds": None} for row in run.final["budget_curve"]["search"]]
+    kept = {key: value for key, value in run.final.items() if key not in counted}
+    return {**kept, "budget": budget, "budget_curve": {"search": curve}}
 
 
 def test_the_same_seed_gives_the_same_trials_table_times_aside(

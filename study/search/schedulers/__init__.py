@@ -7,6 +7,7 @@ SchedulerSettings and satisfies `Scheduler`.
 from collections.abc import Callable
 
 from study.search.schedulers.asha import ASHA, rungs
+from study.search.schedulers.curves import Curves
 from study.search.schedulers.scheduler import (
     CONTINUE,
     PAUSE,
@@ -16,6 +17,7 @@ from study.search.schedulers.scheduler import (
     Scheduler,
     SchedulerSettings,
 )
+from study.search.schedulers.top_k import TopK
 
 __all__ = [
     "ASHA",
@@ -23,11 +25,18 @@ __all__ = [
     "PAUSE",
     "SCHEDULERS",
     "STOP",
+    "Curves",
     "Decision",
     "NoScheduler",
     "Scheduler",
     "SchedulerSettings",
+    "TopK",
     "rungs",
 ]
 
-SCHEDULERS: dict[str, Callable[[SchedulerSettings], Scheduler]] = {"asha": ASHA, "none": NoScheduler}
+SCHEDULERS: dict[str, Callable[[SchedulerSettings], Scheduler]] = {
+    "asha": ASHA,
+    "curves": Curves,
+    "top-k": TopK,
+    "none": NoScheduler,
+}

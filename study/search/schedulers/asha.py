@@ -52,6 +52,9 @@ class Rung:
         if number in self._places and self._is_paused(place := self._places[number]):
             self.paused.pop(bisect_left(self.paused, place))
 
+    def place(self, number: int) -> Place:
+        return self._places[number]
+
     def rank(self, place: Place) -> int:
         """How many trials are better."""
         return bisect_left(self.ranked, place)
@@ -104,10 +107,13 @@ class ASHA:
         if event.epoch >= self._settings.max_epochs or math.isnan(value):
             self._decisions[number] = STOP
         elif event.epoch in self._rungs:
-            self._rungs[event.epoch].add(number, value)
+            self._enter(event.epoch, number, value)
             self._pause(number)
             if self.next_promotion() == number:
                 self._unpause(number)
+
+    def _enter(self, epoch: int, number: int, value: float) -> None:
+        self._rungs[epoch].add(number, value)
 
     def _pause(self, number: int) -> None:
         self._running.discard(number)
@@ -127,35 +133,41 @@ class ASHA:
         return self._decisions[number]
 
     def next_promotion(self) -> int | None:
-        """The best trial at the highest rung that has one to promote."""
+        """The trial to promote at the highest rung that has one."""
         promotions: list[int] = []
         for epoch, rung in self._rungs.items():
-            if rung.paused and rung.rank(rung.paused[0]) < self._share(epoch, may_grow=bool(promotions)):
-                promotions.append(rung.paused[0][1])
+            closed = self._all_begun and not promotions and all(self._last[each] >= epoch for each in self._running)
+            if rung.paused and (number := self._promotion_at(epoch, closed)) is not None:
+                promotions.append(number)
         return promotions[-1] if promotions else None
 
-    def _share(self, epoch: int, may_grow: bool) -> int:
-        """How many of the rung at `epoch` are promoted; `may_grow` says that a lower rung has one to promote."""
-        ranked = self._rungs[epoch].ranked
-        if not self._all_begun or may_grow or any(self._last[number] < epoch for number in self._running):
-            return len(ranked) // self._settings.reduction_factor
-        share = -(-len(ranked) // self._settings.reduction_factor)
-        # Where all of those have failed, the best that is left keeps the search from ending without a completed trial.
-        first_able = next((rank for rank, (_, number) in enumerate(ranked) if self._is_able(number)), 0)
-        return max(share, first_able + 1)
+    def _promotion_at(self, epoch: int, closed: bool) -> int | None:
+        """The paused trial to promote from the rung at `epoch`; `closed` says that no other trial can reach it."""
+        rung, factor = self._rungs[epoch], self._settings.reduction_factor
+        reached = len(rung.ranked)
+        share = max(-(-reached // factor), self._first_able(rung) + 1) if closed else reached // factor
+        best = rung.paused[0]
+        return best[1] if rung.rank(best) < share else None
+
+    def _first_able(self, rung: Rung) -> int:
+        """The rank of the best trial that has not failed: it keeps a search from ending without a completed trial."""
+        return next((rank for rank, (_, number) in enumerate(rung.ranked) if self._is_able(number)), 0)
 
     def _is_able(self, number: int) -> bool:
         return number not in self._ended or self._last[number] >= self._settings.max_epochs
 
     def cannot_be_promoted(self) -> dict[int, int]:
         begin_at_most = len(self._last) if self._all_begun else self._settings.samples
-        most = -(-begin_at_most // self._settings.reduction_factor)
-        return {
-            number: epoch
-            for epoch, rung in self._rungs.items()
-            if len(rung.ranked) > most
-            for _, number in rung.paused[bisect_left(rung.paused, rung.ranked[most]) :]
-        }
+        found: dict[int, int] = {}
+        for epoch, rung in self._rungs.items():
+            most = self._most_promoted(epoch, begin_at_most)
+            if len(rung.ranked) > most:
+                found |= {number: epoch for _, number in rung.paused[bisect_left(rung.paused, rung.ranked[most]) :]}
+        return found
+
+    def _most_promoted(self, epoch: int, trials: int) -> int:
+        """How many of so many trials the rung at `epoch` promotes at most, unless some of them fail."""
+        return -(-trials // self._settings.reduction_factor)
 
     def likeliest_to_be_promoted(self, count: int) -> set[int]:
         """Those whose promotion waits for the fewest other trials to reach their rung.

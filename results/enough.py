@@ -1,0 +1,105 @@
+"""What more trials are worth: the gain to expect of further search, with its interval, from a run's own trials.
+
+    finals = final_values(State(events), "val_accuracy", max_epochs=27)
+    worth_of_more(list(finals.values()), 20).in_words("{:.2f}", scale=100)   # "20 more trials: +0.4 (80%: 0.0 to 1.1)"
+
+Pure functions. The trials are taken as exchangeable, as random draws are: of n + k trials the best one is among the k
+later ones with probability k / (n + k), and the differences of the best values, each times its rank, are exponential
+with one scale (Renyi 1953; Weissman 1978, J. Am. Stat. Assoc. 73). A sampler that learns does better than this says,
+and a metric that comes near its limit worse. How well 80% intervals hold is measured by benchmarks.search_enough.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from results.events import State, TrialState
+
+FEWEST = 5  # trials from which anything is said
+DRAWS = 20_000
+
+
+@dataclass(frozen=True)
+class FurtherSearch:
+    """What so many more `trials` bring to the best value, in the metric's own unit, never negative.
+
+    Attributes:
+        chance: the probability that one of them is better than the best so far.
+        gain: the mean, with the cases without any gain.
+        low, high: the 80% interval.
+    """
+
+    trials: int
+    chance: float
+    gain: float
+    low: float
+    high: float
+
+    def in_words(self, format: str = "{:.2f}", scale: float = 1.0) -> str:
+        """Such as "20 more trials: about +0.41 (80% interval 0.00 to 1.10)", in the unit `scale` makes."""
+        gain, low, high = (format.format(scale * each) for each in (self.gain, self.low, self.high))
+        return f"{self.trials} more trials: about +{gain} (80% interval {low} to {high})"
+
+
+def worth_of_more(
+    finals: Iterable[float], trials: int, mode: Literal["max", "min"] = "max", limit: float | None = None
+) -> FurtherSearch | None:
+    """The worth of `trials` more, given the final values of those so far; None where there are fewer than five.
+
+    Args:
+        finals: of the metric, NaN for trials that failed: they count as trials that were not better.
+        limit: the best value that the metric can have, such as 1 for accuracy.
+
+    Raises:
+        ValueError: `trials` is less than 1.
+    """
+    if trials < 1:
+        raise ValueError(f"trials is {trials}; allowed: at least 1")
+    values = np.array(list(finals), float)
+    finite = np.sort((values if mode == "max" else -values)[np.isfinite(values)])[::-1]
+    if len(finite) < FEWEST:
+        return None
+    tail = max(2, len(finite) // 3)
+    spacings = (finite[:tail] - finite[1 : tail + 1]) * np.arange(1, tail + 1)
+    generator = np.random.default_rng(0)
+    scale = spacings.sum() / generator.gamma(tail, size=DRAWS)
+    exceeds = generator.beta(1, len(values), size=DRAWS)  # the probability that one trial is better than the best
+    better = generator.binomial(trials, exceeds)
+    best_of_them = -np.log1p(-(generator.random(DRAWS) ** (1 / np.maximum(better, 1))))
+    gains = np.where(better > 0, scale * best_of_them, 0.0)
+    if limit is not None:
+        gains = np.minimum(gains, abs(limit - (finite[0] if mode == "max" else -finite[0])))
+    low, high = np.quantile(gains, [0.1, 0.9])
+    return FurtherSearch(trials, float((better > 0).mean()), float(gains.mean()), float(low), float(high))
+
+
+def final_values(state: State, metric: str, max_epochs: int) -> dict[int, float]:
+    """The metric after the last epoch of each trial that has one, by number: measured, or expected for those stopped.
+
+    A stopped trial is expected to gain from its last epoch on what the completed trials have gained from there, in the
+    median. Diverged and failed trials are NaN. Trials that still run are left out, as are all where none is complete.
+
+    Args:
+        metric: its name in an epoch's metrics, such as "val_accuracy".
+    """
+    curves = {number: trial.values(metric) for number, trial in state.trials.items()}
+    complete = [curve for curve in curves.values() if max_epochs in curve]
+    if not complete:
+        return {}
+    return {
+        number: _final(trial, curves[number], complete, max_epochs)
+        for number, trial in state.trials.items()
+        if trial.end is not None or trial.paused
+    }
+
+
+def _final(trial: TrialState, curve: dict[int, float], complete: Sequence[dict[int, float]], max_epochs: int) -> float:
+    if not curve or (trial.end is not None and trial.end.status in ("diverged", "failed")):
+        return float("nan")
+    if max_epochs in curve:
+        return curve[max_epochs]
+    last = max(curve)
+    gains = [other[max_epochs] - other[last] for other in complete if last in other]
+    return curve[last] + float(np.median(gains)) if gains else float("nan")
