@@ -35,6 +35,7 @@ from results.evidence import (
 )
 from results.metric import Metric
 from results.next_space import next_space
+from results.published import against_publication
 from results.replicates import Replicates, replicates
 from results.run import Run, RunError
 from results.run_directory import find_run, find_runs, load, load_run, load_runs, write_tables
@@ -46,6 +47,7 @@ __all__ = [
     "Replicates",
     "Run",
     "RunError",
+    "against_publication",
     "attribution",
     "audited",
     "best",

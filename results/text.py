@@ -10,6 +10,7 @@ from rich.text import Text
 from results.analysis import epochs_saved, leaderboard
 from results.doctor import diagnose
 from results.evidence import sentences
+from results.published import against_publication
 from results.run import Run
 from results.words import count, mean_accuracy, on_one_line, recipe_in_words, word
 
@@ -31,6 +32,7 @@ def show(run: Run, console: Console) -> None:
     _difference(run, console)
     if run.final is not None:
         _final(run.final, console)
+        _published(run, console)
     elif run.status == "finished":
         _say(console, "\nNo verdict: what the final trainings gave on the test set is missing.")
     _evidence(run, console)
@@ -118,6 +120,19 @@ def _final(final: Mapping[str, Any], console: Console) -> None:
     if "sentence" in final:
         style = {"better": "bold green", "worse": "bold red"}.get(final["verdict"], "bold yellow")
         _say(console, f"\n{final['sentence']}", style=style)
+
+
+def _published(run: Run, console: Console) -> None:
+    """Each published number beside the measured ones: a line each, whatever the width."""
+    for row in against_publication(run):
+        form = row["format"]
+        low, high = form.format(row["lowest"]), form.format(row["highest"])
+        inside = "inside" if row["inside"] else "outside"
+        _say(
+            console,
+            f"{row['quantity']}: published {form.format(row['published'])}, measured {form.format(row['mean'])} "
+            f"({low} to {high} over {count(len(row['values']), 'seed')}; the published number is {inside})",
+        )
 
 
 def _add_side(table: Table, name: str, side: Mapping[str, Any]) -> None:

@@ -10,9 +10,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 
-DISTRIBUTION = "imagestudy"
+from study import DISTRIBUTION, installed_version
 
 # The module of each command, and what the command does.
 COMMANDS = {
@@ -63,14 +62,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     module, _ = COMMANDS[name]
     code: int | None = import_module(module).main(arguments[1:])
     return code or 0
-
-
-def installed_version() -> str:
-    """The version of the installed distribution; "not installed" where the code runs from a checkout."""
-    try:
-        return version(DISTRIBUTION)
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 if __name__ == "__main__":

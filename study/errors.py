@@ -49,4 +49,24 @@ class StoreError(StudyError, OSError):
 
 
 class StudyFailed(StudyError):
-    """The study began and cannot continue; what was finished is in its run directory."""
+    """The study began and cannot continue; what was finished is in its run directory.
+
+    Attributes:
+        resumable: whether resuming may help. It does not where the same error would come again.
+    """
+
+    def __init__(self, message: str, *, resumable: bool = True) -> None:
+        super().__init__(message)
+        self.resumable = resumable
+
+
+class StudyInterrupted(StudyError):
+    """A signal stopped a study cleanly. It can be resumed.
+
+    Attributes:
+        signal_number: such as signal.SIGTERM.
+    """
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number

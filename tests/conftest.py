@@ -84,7 +84,9 @@ def local_ray() -> Iterator[None]:
     import ray
 
     from study.execution import cluster
+    from study.execution.trainable import PRETEND_GPUS
 
+    os.environ[PRETEND_GPUS] = "1"
     with cluster.settings():
         ray.init(
             address="local",

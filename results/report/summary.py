@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from results import analysis
+from results.published import against_publication
 from results.run import Run
 from results.text import state
 from results.words import count, duration, mean_accuracy, word
@@ -152,29 +153,13 @@ def difference(run: Run) -> list[dict[str, Any]]:
 
 def published(run: Run) -> list[dict[str, str]]:
     """What a baseline run was to reproduce beside what its seeds gave, as far as it trained."""
-    final = run.final
-    if final is None or run.study["kind"] != "baseline" or final.get("published_accuracy") is None:
-        return []
-    accuracies = [float(each["accuracy"]) for each in final["recipe_under_test"]["seeds"]]
-    rows = [
-        (f"training loss, epoch {epoch}", float(loss), _losses_after(run, int(epoch)), "{:.3f}")
-        for epoch, loss in final.get("published_train_loss", {}).items()
-    ]
-    after = f"test accuracy, epoch {final['final_epochs']}"
-    rows.append((after, float(final["published_accuracy"]), accuracies, "{:.2%}"))
     return [
         {
-            "quantity": quantity,
-            "published": form.format(of_publication),
-            "mean": form.format(sum(found) / len(found)),
-            "range": f"{form.format(min(found))} to {form.format(max(found))}",
-            "inside": "yes" if min(found) <= of_publication <= max(found) else "no",
+            "quantity": row["quantity"],
+            "published": row["format"].format(row["published"]),
+            "mean": row["format"].format(row["mean"]),
+            "range": f"{row['format'].format(row['lowest'])} to {row['format'].format(row['highest'])}",
+            "inside": "yes" if row["inside"] else "no",
         }
-        for quantity, of_publication, found, form in rows
-        if found
+        for row in against_publication(run)
     ]
-
-
-def _losses_after(run: Run, epoch: int) -> list[float]:
-    losses = run.final_epochs.loc[run.final_epochs["training_iteration"] == epoch, "train_loss"]
-    return [float(loss) for loss in losses.dropna()]

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from study.command_line import Parser
 from study.errors import DataError
-from study.flags import Parser, whole
 
 if TYPE_CHECKING:
     from study.data.checks import Findings
@@ -30,7 +30,7 @@ def flags() -> Parser:
     parser.add_argument(
         "--data-dir", type=Path, default=Path("data"), metavar="DIR", help="downloads and decoded images"
     )
-    parser.add_argument("--image-size", type=whole(1), metavar="N", help="scale images to N x N")
+    parser.add_argument("--image-size", type=int, metavar="N", help="scale images to N x N")
     parser.add_argument("--skip-unreadable", action="store_true", help="leave out files that cannot be read")
     parser.add_argument(
         "--pictures", type=Path, metavar="DIR", help="where contact sheets go; by default DATA_DIR/pictures"

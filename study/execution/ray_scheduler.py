@@ -1,37 +1,36 @@
-"""The study's scheduler as Ray Tune's: Ray asks after each epoch whether the trial continues."""
+"""From the suite's Scheduler to Ray Tune's TrialScheduler.
 
-from collections.abc import Callable
+A trial that is paused is stopped as far as Ray is concerned. When it is promoted, the searcher gives its number to Ray
+again and it continues from its checkpoint. So nothing lives in Ray's scheduler that the event log could not restore.
+"""
+
 from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from study.execution.process_local import ProcessLocal
+from study.execution.recorder import Recorder
+from study.execution.trainable import DIVERGED
 from study.search.schedulers import CONTINUE, Scheduler
-from study.storage.event_log import NotPickled
 
 
-class RayScheduler(NotPickled, FIFOScheduler):
-    """Stops Ray's trial where the study's trial pauses or is over.
+class RayScheduler(ProcessLocal, FIFOScheduler):
+    """Asks `scheduler` after each epoch whether a trial continues.
 
-    A paused trial is no trial of Ray's: the searcher hands its number out again when it is promoted. So nothing here
-    outlives the process that the event log could not fill again.
-
-    Args:
-        scheduler: decides; it is given every event of the event log.
-        record_epoch: writes Ray's result of a trial to the event log, and says whether it was new there. The scheduler
-            decides from the log, and Ray asks it before any callback.
+    Ray calls a scheduler before its callbacks, so the epoch is recorded here; `scheduler` follows the event log and has
+    seen the epoch when it is asked.
     """
 
-    def __init__(self, scheduler: Scheduler, record_epoch: Callable[[Any, dict[str, Any]], bool]) -> None:
+    def __init__(self, scheduler: Scheduler, recorder: Recorder) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._scheduler, self._record_epoch = scheduler, record_epoch
+        self._scheduler, self._recorder = scheduler, recorder
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         return True
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        if "diverged" in result:
-            return str(TrialScheduler.STOP)
-        # An epoch that a retry brings again is not decided again.
-        if not self._record_epoch(trial, result) or self._scheduler.decide(trial.config["number"]) == CONTINUE:
-            return str(TrialScheduler.CONTINUE)
-        return str(TrialScheduler.STOP)
+        if DIVERGED in result:
+            return TrialScheduler.STOP
+        self._recorder.record_epoch(trial, result)
+        decision = self._scheduler.decide(trial.config["number"])
+        return TrialScheduler.CONTINUE if decision == CONTINUE else TrialScheduler.STOP

@@ -1,7 +1,7 @@
-"""What Ray Tune is handed when a slot is free: a trial that continues, or one that Optuna suggests.
+"""What Ray Tune is given when a slot is free: a trial that continues, or a new one that the sampler suggests.
 
-Written on Ray's Searcher and Optuna's samplers, not on Ray's OptunaSearch: that one reports every trial that ASHA
-stopped as COMPLETE, so that TPE compares accuracies of different epochs.
+It is written on Ray's Searcher and Optuna's sampler, not on Ray's OptunaSearch: that one reports every trial that was
+stopped early as COMPLETE, so that TPE would compare accuracies after different numbers of epochs.
 """
 
 from collections.abc import Callable
@@ -9,77 +9,83 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from results.events import Event, TrialPromoted
+from results.events import TrialPromoted
+from study.execution.process_local import ProcessLocal
+from study.execution.runner import config_of
 from study.search.optuna_study import OptunaStudy
+from study.search.problem import SearchProblem
 from study.search.schedulers import Scheduler
-from study.storage.event_log import NotPickled
+from study.storage.event_log import EventLog
 
 
-class OptunaSearcher(NotPickled, Searcher):
-    """Hands Ray Tune the trial that a free slot is for.
+class TrialSearcher(ProcessLocal, Searcher):
+    """Gives Ray Tune the trial that a free slot is for.
 
-    That is one which an earlier process left between two rungs, else one that the scheduler promotes, else a new one.
+    First come trials that an earlier process left between two rungs, then the one that the scheduler promotes, then a
+    new one. What becomes of a trial is learnt from the event log, not from Ray.
 
     Args:
-        study: the study so far, with the trials of an earlier process that have not ended.
-        scheduler: knows the paused trials, and is told when no more trials begin.
-        may_start: whether the trial of this number may still begin.
-        record: appends to the event log, which `study` and `scheduler` follow.
+        log: of the search; new trials are recorded in it.
+        may_start: whether the trial of this number may still start.
     """
 
     def __init__(
         self,
-        study: OptunaStudy,
+        problem: SearchProblem,
+        log: EventLog,
+        optuna_study: OptunaStudy,
         scheduler: Scheduler,
         may_start: Callable[[int], bool],
-        record: Callable[[Event], None],
     ) -> None:
-        super().__init__(metric=None, mode=None)
-        self._study, self._scheduler, self._may_start, self._record = study, scheduler, may_start, record
+        super().__init__()
+        self._problem, self._log, self._optuna_study, self._scheduler = problem, log, optuna_study, scheduler
+        self._may_start = may_start
         paused = scheduler.paused()
-        self._between_rungs = [number for number in study.unfinished if number not in paused]
+        self._between_rungs = [trial.number for trial in log.state.unfinished() if trial.number not in paused]
         self._running: set[str] = set()
-        self._may_start_next()
+        self._more_trials()
 
     def suggest(self, trial_id: str) -> Any:
-        """The "number" and "recipe" of a trial, and how many of its epochs are "recorded"; FINISHED after the last."""
+        """See runner.config_of. None: nothing is ready, but a running trial may have one promoted."""
         number = self._next()
         if number is None:
-            # A trial that runs now may come to a rung and have another one promoted.
             return None if self._running else Searcher.FINISHED
         self._running.add(trial_id)
-        recipe = self._study.unfinished[number]
-        return {"number": number, "recipe": recipe.as_dict(), "recorded": self._study.epochs.get(number, 0)}
+        trial = self._log.state.trials[number]
+        recipe = self._problem.recipe(number, dict(trial.started.config))
+        return config_of(number, recipe.as_dict(), trial.epoch)
 
     def _next(self) -> int | None:
-        """The trial that runs now; a new one, or a promotion, is in the event log already."""
+        """The trial that the slot is for. That a trial starts or is promoted is recorded at once, so that another free
+        slot does not get it as well."""
         if self._between_rungs:
             return self._between_rungs.pop(0)
-        may_start = self._may_start_next()
+        more = self._more_trials()
         promoted = self._scheduler.next_promotion()
+        if promoted is None and more and (suggestion := self._optuna_study.ask()) is not None:
+            self._log.append(suggestion.started())
+            self._more_trials()
+            return int(suggestion.number)
         if promoted is None:
-            if may_start and (suggestion := self._study.ask()) is not None:
-                self._record(suggestion.started())
-                self._may_start_next()
-                return suggestion.number
+            # Where the space has nothing left that was not tried, a rung may promote more of its trials.
             self._scheduler.no_more_trials()
             promoted = self._scheduler.next_promotion()
         if promoted is not None:
-            self._record(TrialPromoted(number=promoted))
+            self._log.append(TrialPromoted(number=promoted))
         return promoted
 
-    def _may_start_next(self) -> bool:
-        may_start = self._may_start(self._study.begun)
-        if not may_start:
+    def _more_trials(self) -> bool:
+        more = self._may_start(len(self._log.state.trials))
+        if not more:
             self._scheduler.no_more_trials()
-        return may_start
+        return more
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The trial's slot is free, whether it has ended or is paused."""
         self._running.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the event log is what a study is resumed from."""
+        """Nothing to save: a study is resumed from its event log."""
 
     def restore(self, checkpoint_path: str) -> None:
         raise NotImplementedError("a study is resumed from its event log")

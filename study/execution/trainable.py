@@ -1,132 +1,220 @@
-"""One training as Ray runs it: in a worker process, on its share of the machine, reporting each Epoch.
-
-Ray is met here and in search.py; the training loop knows nothing of it.
-"""
+"""One training as Ray Tune runs it: in a worker process, on its share of the machine, reporting each epoch."""
 
 import faulthandler
 import io
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from statistics import median
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from ray import tune
 
-from study.data import Split
+from search_spaces.loading import load_object
+from study.data.dataset import ImageSpec, Split
+from study.errors import ResourceError
 from study.recipe import Recipe
 from study.storage.store import Store
+from study.storage.user_code import Sources, install
 
-# Names in a result as Ray Tune has it.
-EPOCH = "epoch"
-METRIC = "val_accuracy"
+if TYPE_CHECKING:
+    from study.training.loop import Epoch
+    from study.training.trainer import Trainer
 
+# Keys of a report to Ray Tune; all others are metrics.
+EPOCH, SECONDS, DEVICE, DIVERGED = "epoch", "seconds", "device", "diverged"
+# Set by tests that give Ray more GPUs than the machine has.
+PRETEND_GPUS = "STUDY_PRETEND_GPUS"
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
-DIGEST_BYTES = 32  # SHA-256, before the state that it is of
-# A training hangs that takes ten times its median epoch for one, and at least five minutes; before the first epoch has
-# shown how long one is, an hour.
+DIGEST_BYTES = 32  # SHA-256 of the checkpoint, stored before it
+# A training hangs when an epoch takes ten times the median and at least five minutes, or the first one an hour.
 HANGS_BEYOND, HANGS_AFTER_S, FIRST_EPOCH_S = 10, 300.0, 3600.0
 
 
-def train(
-    config: dict[str, Any],
-    *,
-    train: Split,
-    validation: Split | None,
-    store: Store,
-    checkpoint_epochs: tuple[int, ...],
-    keep_weights: bool,
-    threads: int,
-    gpu: bool,
-) -> None:
-    """Trains `config["recipe"]` from its newest checkpoint, or from the start, and reports each Epoch to Ray Tune.
+@dataclass(frozen=True, eq=False)
+class WorkerSetup:
+    """What all trainings of one phase have in common. It is put into Ray's object store once.
+
+    Attributes:
+        train, validation: images; validation is None to skip validation.
+        spec: what a network needs to know of the images.
+        store: gets checkpoints/<number>.pt, after each of `checkpoint_epochs` and every 30 s of training.
+        keep_weights: whether `store` gets the final state of each training as <number>.pt.
+        threads: of torch, in the worker.
+        gpu: whether a training has a share of a GPU; without one it runs on the CPU.
+        trainer: a class with the Trainer protocol, "file.py:Class", or None for the built-in loop.
+        metrics: names of METRICS to measure after each epoch.
+        sources: files of the user's own network or trainer, which a worker installs.
+        objects: reference -> network or trainer that was passed from Python.
+    """
+
+    train: Split
+    validation: Split | None
+    spec: ImageSpec
+    store: Store
+    checkpoint_epochs: tuple[int, ...]
+    keep_weights: bool
+    threads: int
+    gpu: bool
+    trainer: Any = None
+    metrics: tuple[str, ...] = ("accuracy",)
+    sources: tuple[Sources, ...] = ()
+    objects: Mapping[str, Any] = field(default_factory=dict)
+
+
+def train(config: dict[str, Any], *, setup: WorkerSetup) -> None:
+    """Trains `config["recipe"]` from its newest checkpoint, or from the start, and reports each epoch to Ray Tune.
 
     Args:
-        config: "number", which names the checkpoint, "recipe", all its fields, and "recorded", the epochs that the
-            record had when the training was handed out.
-        train: zero-copy from Ray's object store.
-        validation: the same, or None to train without looking.
-        store: gets checkpoints/<number>.pt, written after each of `checkpoint_epochs` and every 30 s of training.
-        threads: of torch, in this process.
-        gpu: whether the training has a share of one; without, it stays on the CPU also where a GPU is.
-        keep_weights: whether `store` gets the finished network as <number>.pt, a state_dict.
+        config: "number", which names the checkpoint; "recipe", all its fields; "recorded", how many epochs the event
+            log had when the training was started.
+
+    Raises:
+        ResourceError: Ray granted a share of a GPU that torch cannot use.
+    """
+    from study.training.loop import Diverged
+
+    training = _CheckpointedTraining(config, setup)
+    training.restore()
+    try:
+        training.run()
+    except Diverged as diverged:
+        tune.report({EPOCH: diverged.epoch, DIVERGED: str(diverged)})
+
+
+class _CheckpointedTraining:
+    """A Trainer whose state is kept in the store, and whose epochs are reported to Ray Tune."""
+
+    def __init__(self, config: dict[str, Any], setup: WorkerSetup) -> None:
+        self._number, self._fields, self._recorded = config["number"], config["recipe"], config["recorded"]
+        self._setup = setup
+        self._reports: list[dict[str, Any]] = []
+        self._saved = time.monotonic()
+        self._device = device_of(setup)
+        self._recipe = Recipe.from_dict(self._fields)
+        self._trainer = make_trainer(self._recipe, setup, device=self._device, after_step=self._save_when_due)
+
+    def restore(self) -> None:
+        """Continues from the checkpoint, if there is one, and reports the epochs that the event log does not have."""
+        import torch
+
+        written = self._setup.store.read(checkpoint_of(self._number))
+        if _is_intact(written):
+            content = torch.load(io.BytesIO(written[DIGEST_BYTES:]), weights_only=True, map_location="cpu")
+            # A store may have states that its copy of the event log does not know of yet, where the driver's disk was
+            # lost. Their epochs are reported now. A number that went to another recipe starts anew.
+            if Recipe.from_dict(content["recipe"]) == self._recipe:
+                self._trainer.load_state_dict(content["training"])
+                self._reports = content["reports"]
+        for report in self._reports:
+            if report[EPOCH] > self._recorded:
+                tune.report(report)
+
+    def run(self) -> None:
+        """Trains to the last epoch, or until Ray Tune stops this process."""
+        log = self._setup.store.folder and self._setup.store.folder / hang_log_of(self._number)
+        took: list[float] = []
+        with hang_watch(log) as watch:
+            watch(FIRST_EPOCH_S)
+            for epoch in self._trainer:
+                took.append(epoch.seconds)
+                watch(max(HANGS_AFTER_S, HANGS_BEYOND * median(took)))
+                if self._setup.keep_weights and epoch.number == self._fields["epochs"]:
+                    self._setup.store.write(weights_of(self._number), as_bytes(final_state(self._trainer)))
+                self._reports.append(self._report(epoch))
+                # Before the report, as a trial that is paused does not return from it. If the driver dies before it has
+                # recorded the epoch, the checkpoint reports it again.
+                if epoch.number in self._setup.checkpoint_epochs:
+                    self._save(self._trainer)
+                tune.report(self._reports[-1])
+
+    def _report(self, epoch: "Epoch") -> dict[str, Any]:
+        return {EPOCH: epoch.number, **epoch.metrics, SECONDS: epoch.seconds, DEVICE: self._device}
+
+    def _save_when_due(self, trainer: "Trainer") -> None:
+        if time.monotonic() - self._saved >= SECONDS_BETWEEN_CHECKPOINTS:
+            self._save(trainer)
+
+    def _save(self, trainer: "Trainer") -> None:
+        state = trainer.state_dict() if hasattr(trainer, "state_dict") else None
+        if state is None:
+            return  # a trainer that cannot save its state begins anew after an interruption
+        content = as_bytes({"recipe": self._fields, "training": state, "reports": self._reports})
+        self._setup.store.write(checkpoint_of(self._number), sha256(content).digest() + content)
+        self._saved = time.monotonic()
+
+
+def device_of(setup: WorkerSetup) -> str:
+    """The device of a training: "cuda" for one with a share of a GPU, else "cpu".
+
+    Raises:
+        ResourceError: torch cannot use the GPU that was granted.
     """
     import torch
 
-    from study.training.loop import Diverged, Training
+    if not setup.gpu:
+        return "cpu"
+    if not torch.cuda.is_available():
+        if PRETEND_GPUS in os.environ:
+            return "cpu"
+        raise ResourceError("Ray granted a share of a GPU, but torch has no CUDA device; give --gpus-per-trial 0")
+    return "cuda"
 
-    torch.set_num_threads(threads)
-    checkpoint, reports = checkpoint_of(config["number"]), list[dict[str, Any]]()
-    saved = time.monotonic()
 
-    def save(training: Training) -> None:
-        nonlocal saved
-        content = {"recipe": config["recipe"], "training": training.state_dict(), "reports": reports}
-        state = as_bytes(content)
-        store.write(checkpoint, sha256(state).digest() + state)
-        saved = time.monotonic()
+def make_trainer(recipe: Recipe, setup: WorkerSetup, **options: Any) -> "Trainer":
+    """The Trainer of `recipe` in this process: the built-in loop, or the user's class."""
+    import torch
 
-    def save_when_due(training: Training) -> None:
-        if time.monotonic() - saved >= SECONDS_BETWEEN_CHECKPOINTS:
-            save(training)
+    from study.training.references import OBJECTS
+    from study.training.trainer import build_trainer
 
-    training = Training(
-        Recipe.from_dict(config["recipe"]),
-        train,
-        validation,
-        device="cuda" if gpu and torch.cuda.is_available() else "cpu",
-        after_step=save_when_due,
+    torch.set_num_threads(setup.threads)
+    OBJECTS.update(setup.objects)
+    for reference, local in install(setup.sources).items():
+        OBJECTS[reference] = load_object(local, "network or trainer")
+    return build_trainer(
+        setup.trainer, recipe, setup.train, setup.validation, spec=setup.spec, metrics=setup.metrics, **options
     )
-    if _is_whole(written := store.read(checkpoint)):
-        content = torch.load(io.BytesIO(written[DIGEST_BYTES:]), weights_only=True, map_location=training.device)
-        # A store may have states that its copy of the record does not know of yet, where the driver's disk was lost:
-        # epochs are then reported from here, and a number that went to another recipe starts anew.
-        if Recipe.from_dict(content["recipe"]) == training.recipe:
-            training.load_state_dict(content["training"])
-            reports = content["reports"]
-    for report in reports:
-        if report[EPOCH] > config["recorded"]:
-            tune.report(report)
-    took: list[float] = []
-    try:
-        with hang_watch(store.folder and store.folder / hang_log_of(config["number"])) as watch:
-            watch(FIRST_EPOCH_S)
-            for epoch in training:
-                took.append(epoch.seconds)
-                watch(max(HANGS_AFTER_S, HANGS_BEYOND * median(took)))
-                if keep_weights and epoch.number == training.recipe.epochs:
-                    store.write(weights_of(config["number"]), as_bytes(training.model.state_dict()))
-                reports.append(
-                    {
-                        EPOCH: epoch.number,
-                        **epoch.metrics,
-                        "seconds": epoch.seconds,
-                    }
-                )
-                # Before the report, from which a trial that comes to rest does not return. Where the driver dies before
-                # it has recorded the epoch, the checkpoint brings it again.
-                if epoch.number in checkpoint_epochs:
-                    save(training)
-                tune.report(reports[-1])
-    except Diverged as diverged:
-        tune.report({EPOCH: diverged.epoch, METRIC: float("nan"), "diverged": str(diverged)})
 
 
-def _is_whole(written: bytes | None) -> TypeGuard[bytes]:
-    """Whether a state is there and is as it was written. What one that the disk has damaged held is trained again."""
+def final_state(trainer: "Trainer") -> Any:
+    """What predictions depend on: the network's state_dict for the built-in loop, else the trainer's own state."""
+    from study.training.loop import Training
+
+    return trainer.model.state_dict() if isinstance(trainer, Training) else trainer.state_dict()
+
+
+def load_final_state(trainer: "Trainer", state: Any) -> None:
+    """Puts back what `final_state` gave."""
+    from study.training.loop import Training
+
+    if isinstance(trainer, Training):
+        trainer.model.load_state_dict(state)
+    else:
+        trainer.load_state_dict(state)
+
+
+def metrics_of(report: Mapping[str, Any]) -> dict[str, float | None]:
+    """The metrics among what a training reported; Ray Tune adds keys of its own to a report."""
+    return {name: value for name, value in report.items() if name == "train_loss" or name.startswith("val_")}
+
+
+def _is_intact(written: bytes | None) -> TypeGuard[bytes]:
+    """Whether a checkpoint is there and undamaged. The epochs of a damaged one are trained again."""
     return written is not None and sha256(written[DIGEST_BYTES:]).digest() == written[:DIGEST_BYTES]
 
 
 @contextmanager
 def hang_watch(log: Path | None) -> Iterator[Callable[[float], None]]:
-    """Inside, the function given ends this process unless it is called again within that many seconds.
+    """Yields a function that ends this process unless it is called again within the given seconds.
 
-    The process ends from a thread of its own, which needs nothing of Python's, also where all else is stuck. Ray takes
-    it for a dead worker. `log` then holds where the process stood; otherwise it is gone. Without one, where it stood is
-    in Ray's own log of the worker.
+    faulthandler ends the process from a C thread, so it works even where the interpreter is stuck. Ray sees a dead
+    worker. `log` then has the traceback; otherwise it is deleted. Without a `log` the traceback is in Ray's worker log.
     """
     with nullcontext(sys.stderr) if log is None else log.open("w") as file:
         try:
@@ -138,12 +226,12 @@ def hang_watch(log: Path | None) -> Iterator[Callable[[float], None]]:
 
 
 def checkpoint_of(number: int) -> str:
-    """The name in the store of a training's newest state."""
+    """The name in the store of a training's newest checkpoint."""
     return f"checkpoints/{number}.pt"
 
 
 def hang_log_of(number: int) -> str:
-    """The name in the store of the log in which a training that hung says where."""
+    """The name in the store of the traceback of a training that hung."""
     return f"checkpoints/{number}.hang"
 
 
@@ -153,7 +241,7 @@ def weights_of(number: int) -> str:
 
 
 def as_bytes(content: Any) -> memoryview:
-    """As torch.save writes it, loadable with weights_only."""
+    """`content` as torch.save writes it; it loads with weights_only."""
     import torch
 
     buffer = io.BytesIO()

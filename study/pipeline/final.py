@@ -1,13 +1,11 @@
-"""The end of a study: winner and baseline, retrained on all 50,000 training images, meet the sealed test set.
+"""The end of a study: winner and baseline are trained on all training images and meet the sealed test set.
 
-No other module can open the test file. Each evaluation is written to study.json before it happens, and happens once per
-recipe and seed, also where the final was interrupted.
+Each evaluation is written down before it happens, in study.json and in the ledger of the data directory, and happens
+once per recipe and seed, also where the final was interrupted.
 """
 
-import io
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,54 +14,175 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from results import significance as statistics
+from results import significance
 from results.seed_deviation import pooled, published
-from study.data import Dataset, Split, test_set
+from results.significance import Comparison
+from study.config import ReproduceConfig, StudyConfig
+from study.data import Split, test_set
 from study.data.test_set import Opening
 from study.errors import StudyFailed
+from study.execution import evaluation
 from study.execution.trainable import weights_of
-from study.pipeline.trainings import FinishedTraining, PlannedTraining
-from study.recipe import Recipe
-from study.storage.event_log import StudyFile, now, whole, write_json
+from study.pipeline.published import published_for
+from study.pipeline.run_context import FINAL, ReproduceContext, RunContext, StudyContext
+from study.pipeline.trainings import FinishedTraining, PlannedTraining, TrainingOptions, run_trainings
+from study.recipe import BASELINE as BASELINE_RECIPE
+from study.recipe import Recipe, load_recipe
+from study.storage.files import atomic_write, write_json
 from study.storage.store import Folder
+from study.storage.study_file import now
+from study.training.metrics import METRICS
 
-# Of the publication: test accuracy after 30 epochs, and mean training loss after 10 and 30.
-PUBLISHED_ACCURACY = 0.6465
-PUBLISHED_LOSS = {10: 1.073, 30: 0.528}
 MISTAKES = 24
-SYNTHETIC = " The images are synthetic: this says nothing about CIFAR-10."
+SYNTHETIC = " The images are synthetic: this says nothing about real ones."
+WINNER, BASELINE, TUNED_BASELINE, UNDER_TEST = "winner", "baseline", "tuned_baseline", "recipe_under_test"
 
 
-def jobs(recipes: Mapping[str, Recipe], epochs: int, seeds: Sequence[int]) -> list[PlannedTraining]:
-    """Each role's recipe with each seed; all sides of a comparison get the same seeds."""
-    pairs = [(role, seed) for seed in seeds for role in recipes]
-    return [PlannedTraining(role, recipes[role].with_fields({"epochs": epochs, "seed": seed})) for role, seed in pairs]
+class Final:
+    """Trains winner and baseline from the same `--final-seeds` seeds, evaluates them, and writes final/."""
+
+    name = "final"
+
+    def enabled(self, config: StudyConfig) -> bool:
+        return True
+
+    def run(self, context: StudyContext) -> None:
+        config = context.config
+        recipes = {
+            WINNER: load_recipe(str(context.run_dir / "best.json")),
+            BASELINE: baseline_recipe(context),
+        }
+        if config.tune_baseline:
+            recipes[TUNED_BASELINE] = load_recipe(str(context.run_dir / "tuned-baseline" / "best.json"))
+        _train_and_conclude(context, recipes, config.final_epochs, context.seeds(FINAL, config.final_seeds))
 
 
-def evaluate(
-    done: Sequence[FinishedTraining], training: Split, test: Split, folder: Folder, study: StudyFile
-) -> dict[tuple[str, int], NDArray[np.float32]]:
-    """Class probabilities of each job's network on the test images, [n, 10], by role and seed.
+class Reproduction:
+    """Trains one recipe from several seeds, evaluates it, and writes final/."""
 
-    They are kept in probabilities/ of `folder`, so that no network meets the test set twice.
+    name = "final"
+
+    def enabled(self, config: ReproduceConfig) -> bool:
+        return True
+
+    def run(self, context: ReproduceContext) -> None:
+        recipe = Recipe.from_dict(context.study.content["base"])
+        epochs = context.config.epochs or recipe.epochs
+        _train_and_conclude(context, {UNDER_TEST: recipe}, epochs, context.seeds(FINAL, context.config.seeds))
+
+
+def baseline_recipe(context: StudyContext) -> Recipe:
+    """What the winner is compared with, as study.json has it."""
+    return Recipe.from_dict(context.study.content["baseline"])
+
+
+def _train_and_conclude(
+    context: RunContext[Any], recipes: Mapping[str, Recipe], epochs: int, seeds: Sequence[int]
+) -> None:
+    planned = [
+        PlannedTraining(role, recipe.with_fields({"epochs": epochs, "seed": seed}))
+        for seed in seeds
+        for role, recipe in recipes.items()
+    ]
+    options = TrainingOptions(on_all_training_images=True, keep_weights=True)
+    finished = run_trainings(context, planned, "final", options)
+    if context.interruption.signal_number is None:
+        _conclude(context, finished)
+
+
+def _conclude(context: RunContext[Any], finished: Sequence[FinishedTraining]) -> None:
+    """Opens the test set and writes what docs/run-directory.md lists under final/.
+
+    Raises:
+        StudyFailed: no seed is left for which every role was trained.
     """
+    finished, diverged = _complete_seeds(finished)
+    folder = context.folder.below("final")
+    evaluated = _evaluate(context, finished, folder)
+    test = evaluated.test
+    table = _predictions({role: evaluated.first(role) for role in evaluated.roles}, test.labels)
+    with atomic_write(folder.path / "predictions.csv") as file:
+        table.to_csv(file, index=False)
+    _write_mistakes(table, evaluated.roles[0], test.images, folder.path / "mistakes")
+    write_json(folder.path / "metrics.json", {**_metrics(context, evaluated), "diverged": diverged})
+    folder.copy()  # what was made of the weights is in the store before they are deleted
+    _keep_weights(finished, folder)
+
+
+def _complete_seeds(finished: Sequence[FinishedTraining]) -> tuple[list[FinishedTraining], list[dict[str, Any]]]:
+    """The trainings of the seeds for which every role was trained, and those that were not completed."""
+    failed = [each for each in finished if each.status != "completed"]
+    lost = {each.planned.recipe.seed for each in failed}
+    kept = [each for each in finished if each.planned.recipe.seed not in lost]
+    if not kept:
+        first = failed[0]
+        raise StudyFailed(
+            f"the final training of {first.planned.role} ended {first.status}: {first.reason}",
+            resumable=first.status == "failed",
+        )
+    return kept, [
+        {"role": each.planned.role, "seed": each.planned.recipe.seed, "status": each.status, "reason": each.reason}
+        for each in failed
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """Class probabilities of each network on the test images, float32 [n, classes], by role and seed."""
+
+    probabilities: Mapping[tuple[str, int], NDArray[np.float32]]
+    recipes: Mapping[str, Recipe]
+    test: Split
+
+    @property
+    def roles(self) -> list[str]:
+        return list(dict.fromkeys(role for role, _ in self.probabilities))
+
+    @property
+    def seeds(self) -> list[int]:
+        return list(dict.fromkeys(seed for _, seed in self.probabilities))
+
+    def first(self, role: str) -> NDArray[np.float32]:
+        """Of the first seed."""
+        return self.probabilities[role, self.seeds[0]]
+
+    def correct(self, role: str) -> NDArray[np.bool_]:
+        """Which images each seed's network classifies correctly, bool [seeds, n]."""
+        return np.stack([self.probabilities[role, seed].argmax(1) == self.test.labels for seed in self.seeds])
+
+
+def _evaluate(context: RunContext[Any], finished: Sequence[FinishedTraining], folder: Folder) -> Evaluated:
+    """Opens the test set for each network that has not met it yet; what it predicted is kept in probabilities/."""
     kept = folder.path / "probabilities"
     kept.mkdir(exist_ok=True)
-    probabilities = {}
-    for each in done:
-        role, seed = each.job.role, each.job.recipe.seed
-        path = kept / f"{each.number}-{role}-{seed}.npy"
-        if not path.exists():
-            opening = {"time": now(), "role": role, "seed": seed, "recipe": each.job.recipe.as_dict()}
-            openings = study.content["test_openings"]
-            # One that was written down and cut off before its result was kept is this one.
-            if not any(earlier["role"] == role and earlier["recipe"] == opening["recipe"] for earlier in openings):
-                study.update(test_openings=[*openings, opening])
-            predicted = _predict(each.job.recipe, _weights(folder, each.number), training, test)
-            with whole(path) as file:
+    files = {
+        each.number: kept / f"{each.number}-{each.planned.role}-{each.planned.recipe.seed}.npy" for each in finished
+    }
+    new = [each for each in finished if not files[each.number].exists()]
+    for each in new:
+        _write_opening(context, each)
+    openings = [Opening.of(context.run_dir, each.planned.role, each.planned.recipe) for each in finished]
+    test = test_set.open_test_set(context.dataset, openings)
+    if new:
+        setup = context.worker_setup(folder, on_all_training_images=True)
+        networks = [(each.number, each.planned.recipe) for each in new]
+        for each, predicted in zip(new, evaluation.predict(setup, networks, test.images, context.slots), strict=True):
+            with atomic_write(files[each.number]) as file:
                 np.save(file, predicted, allow_pickle=False)
-        probabilities[role, seed] = _read_array(path)
-    return probabilities
+    return Evaluated(
+        {(each.planned.role, each.planned.recipe.seed): _read_array(files[each.number]) for each in finished},
+        {each.planned.role: each.planned.recipe for each in reversed(finished)},
+        test,
+    )
+
+
+def _write_opening(context: RunContext[Any], finished: FinishedTraining) -> None:
+    """Adds the evaluation to study.json, before it happens. One that was cut off earlier is the same evaluation."""
+    role, recipe = finished.planned.role, finished.planned.recipe
+    openings = context.study.content["test_openings"]
+    if not any(each["role"] == role and each["recipe"] == recipe.as_dict() for each in openings):
+        opening = {"time": now(), "role": role, "seed": recipe.seed, "recipe": recipe.as_dict()}
+        context.study.update(test_openings=[*openings, opening])
 
 
 def _read_array(path: Path) -> NDArray[np.float32]:
@@ -71,100 +190,74 @@ def _read_array(path: Path) -> NDArray[np.float32]:
         with path.open("rb") as file:
             array: NDArray[np.float32] = np.lib.format.read_array(file, allow_pickle=False)
     except ValueError:
-        raise StudyFailed(f"{path} is damaged; the network that it came from was not kept") from None
+        raise StudyFailed(
+            f"{path} is damaged, and the network that it came from was not kept", resumable=False
+        ) from None
     return array
 
 
-def _predict(recipe: Recipe, weights: bytes, training: Split, test: Split) -> NDArray[np.float32]:
-    import torch
-
-    from study.training.loop import Training
-
-    network = Training(recipe, training, device="cuda" if torch.cuda.is_available() else "cpu")
-    network.model.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True, map_location=network.device))
-    return network.predict(test.images)
-
-
-def conclude(
-    done: Sequence[FinishedTraining],
-    dataset: Dataset,
-    folder: Folder,
-    study: StudyFile,
-) -> None:
-    """Opens the test set and writes metrics.json, predictions.csv, mistakes/ and model.pt, as docs/run-directory.md has
-    them.
-
-    Raises:
-        StudyFailed: a training diverged or failed.
-    """
-    for each in done:
-        if each.status != "completed":
-            raise StudyFailed(f"the final training of {each.job.role} ended {each.status}: {each.reason}")
-    openings = [Opening.of(folder.path, each.job.role, each.job.recipe) for each in done]
-    test = test_set.open_test_set(dataset, openings)
-    probabilities = evaluate(done, dataset.training, test, folder, study)
-    roles = list(dict.fromkeys(each.job.role for each in done))
-    seeds = list(dict.fromkeys(each.job.recipe.seed for each in done))
-    recipes = {role: next(each.job.recipe for each in done if each.job.role == role) for role in roles}
-    correct = {role: np.stack([probabilities[role, seed].argmax(1) == test.labels for seed in seeds]) for role in roles}
-    table = _predictions({role: probabilities[role, seeds[0]] for role in roles}, test.labels)
-    with whole(folder.path / "predictions.csv") as file:
-        table.to_csv(file, index=False)
-    _write_mistakes(table, roles[0], test.images, folder.path / "mistakes")
-    metrics: dict[str, Any] = {
-        **{role: _side(recipes[role], correct[role], seeds) for role in roles},
-        "published_accuracy": PUBLISHED_ACCURACY,
-        "published_train_loss": {str(epoch): loss for epoch, loss in PUBLISHED_LOSS.items()},
-        "final_epochs": done[0].job.recipe.epochs,
+def _metrics(context: RunContext[Any], evaluated: Evaluated) -> dict[str, Any]:
+    """The content of metrics.json."""
+    dataset = context.dataset
+    first = next(iter(evaluated.recipes.values()))
+    content: dict[str, Any] = {
+        **{role: _side(evaluated, role) for role in evaluated.roles},
+        "final_epochs": first.epochs,
         "dataset": dataset.name,
+        "classes": list(dataset.class_names),
+        "published_accuracy": None,
+        **published_for(dataset.name, evaluated.recipes.get(UNDER_TEST, BASELINE_RECIPE), first.epochs),
     }
-    priors = {role: pooled(published(), dataset.name, recipes[role].model) for role in roles}
-    if "baseline" in roles:
-        said = statistics.verdict(
-            statistics.Comparison(
-                correct["winner"],
-                correct["baseline"],
-                winner_prior=priors["winner"],
-                baseline_prior=priors["baseline"],
+    if BASELINE in evaluated.roles:
+        meaningful = getattr(context.config, "meaningful", None)
+        said = significance.verdict(
+            _comparison(
+                context,
+                evaluated,
+                (WINNER, BASELINE),
                 evaluations=test_set.count_runs(dataset),
+                **({} if meaningful is None else {"meaningful": meaningful / 100}),
             )
         )
-        metrics |= said.as_metrics()
-        metrics["sentence"] += SYNTHETIC if dataset.name == "synthetic" else ""
-    if "tuned_baseline" in roles:
-        steps = {"tuning": ("tuned_baseline", "baseline"), "recipe": ("winner", "tuned_baseline")}
-        metrics["attribution"] = statistics.claims(
-            {
-                name: statistics.Comparison(correct[better], correct[than], priors[better], priors[than])
-                for name, (better, than) in steps.items()
-            }
+        content |= said.as_metrics()
+        content["sentence"] += SYNTHETIC if dataset.name == "synthetic" else ""
+    if TUNED_BASELINE in evaluated.roles:
+        steps = {"tuning": (TUNED_BASELINE, BASELINE), "recipe": (WINNER, TUNED_BASELINE)}
+        content["attribution"] = significance.claims(
+            {name: _comparison(context, evaluated, roles) for name, roles in steps.items()}
         )
-    write_json(folder.path / "metrics.json", metrics)
-    folder.copy()  # what was made of the weights is in the store before they are gone
-    _keep_weights(done, folder)
+    return content
 
 
-def add_evidence(folder: Path, evidence: Mapping[str, Any]) -> None:
-    """Adds what `results.evidence` found in the finished run to metrics.json."""
-    metrics = json.loads((folder / "metrics.json").read_bytes())
-    write_json(folder / "metrics.json", {**metrics, **evidence})
-
-
-def _side(recipe: Recipe, correct: NDArray[np.bool_], seeds: Sequence[int]) -> dict[str, Any]:
-    """One role in metrics.json, from which images each seed's network got right, bool [seeds, images]."""
+def _side(evaluated: Evaluated, role: str) -> dict[str, Any]:
+    """One role in metrics.json."""
+    correct = evaluated.correct(role)
     accuracies = correct.mean(1)
+    labels, probabilities = evaluated.test.labels, evaluated.first(role)
     return {
-        "recipe": recipe.as_dict(),
+        "recipe": evaluated.recipes[role].as_dict(),
         "accuracy": float(accuracies[0]),
-        "interval": list(asdict(statistics.wilson(int(correct[0].sum()), correct.shape[1])).values()),
+        "interval": list(asdict(significance.wilson(int(correct[0].sum()), correct.shape[1])).values()),
         "mean": float(accuracies.mean()),
-        "standard_deviation": float(accuracies.std(ddof=1)) if len(seeds) > 1 else None,
+        "standard_deviation": float(accuracies.std(ddof=1)) if len(accuracies) > 1 else None,
         "n": correct.shape[1],
-        "seeds": [{"seed": seed, "accuracy": float(each)} for seed, each in zip(seeds, accuracies, strict=True)],
+        "metrics": {name: float(metric.function(labels, probabilities)) for name, metric in METRICS.items()},
+        "seeds": [
+            {"seed": seed, "accuracy": float(each)} for seed, each in zip(evaluated.seeds, accuracies, strict=True)
+        ],
     }
 
 
-def _predictions(first: dict[str, NDArray[np.float32]], labels: NDArray[np.int64]) -> pd.DataFrame:
+def _comparison(context: RunContext[Any], evaluated: Evaluated, roles: tuple[str, str], **more: Any) -> Comparison:
+    """Two roles as a verdict takes them, with what earlier runs say of each one's deviation between seeds."""
+    better, than = roles
+    priors = {
+        role: pooled(published(), context.dataset.name, evaluated.recipes[role].model) for role in dict.fromkeys(roles)
+    }
+    return Comparison(evaluated.correct(better), evaluated.correct(than), priors[better], priors[than], **more)
+
+
+def _predictions(first: Mapping[str, NDArray[np.float32]], labels: NDArray[np.int64]) -> pd.DataFrame:
     """One row per test image: image, label, then each role's class and its probability (first seed)."""
     table = pd.DataFrame({"image": np.arange(len(labels)), "label": labels})
     for role, given in first.items():
@@ -175,25 +268,19 @@ def _predictions(first: dict[str, NDArray[np.float32]], labels: NDArray[np.int64
 
 
 def _write_mistakes(table: pd.DataFrame, role: str, images: NDArray[np.uint8], folder: Path) -> None:
-    """The most confident mistakes of `role` as PNGs of 32 x 32, named by the index of the test image."""
+    """The most confident mistakes of `role` as PNGs, named by the index of the test image."""
     folder.mkdir(exist_ok=True)
     wrong = table[table[role] != table["label"]].nlargest(MISTAKES, f"{role}_confidence")
     for image in wrong["image"]:
-        Image.fromarray(images[image]).save(folder / f"{image}.png")
+        pixels = images[image]
+        Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(folder / f"{image}.png")
 
 
-def _weights(folder: Folder, number: int) -> bytes:
-    weights = folder.store.read(weights_of(number))
-    if weights is None:
-        raise StudyFailed(f"{weights_of(number)}, a network that was trained, is gone from {folder.store.location}")
-    return weights
-
-
-def _keep_weights(done: Sequence[FinishedTraining], folder: Folder) -> None:
-    """Keeps the first training's network as model.pt and removes the others, which the record can make again."""
-    for each in done:
+def _keep_weights(finished: Sequence[FinishedTraining], folder: Folder) -> None:
+    """Keeps the first training's network as model.pt and deletes the others, which can be trained again."""
+    for index, each in enumerate(finished):
         name = weights_of(each.number)
-        if each is done[0] and (weights := folder.store.read(name)) is not None:
-            with whole(folder.path / "model.pt") as file:
+        if index == 0 and (weights := folder.store.read(name)) is not None:
+            with atomic_write(folder.path / "model.pt") as file:
                 file.write(weights)
         folder.store.delete(name)

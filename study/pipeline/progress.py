@@ -1,8 +1,11 @@
-"""What a person sees while a study runs: one live screen on a terminal, one plain line a finished trial elsewhere."""
+"""What a person sees while a phase runs: a live display on a terminal, one line an event worth knowing elsewhere."""
 
+import json
+import threading
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -11,156 +14,280 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from study.storage.event_log import Event
+from results.events import (
+    Event,
+    State,
+    TrialEnded,
+    TrialPaused,
+    TrialPromoted,
+    TrialRetried,
+    TrialStarted,
+    TrialState,
+)
+from study.training.metrics import METRICS, Metric
+
+SILENT_FOR_S = 30.0  # at most, where the display is not live
+ROWS = 8  # of running trials, in the live display
+
+
+@dataclass(frozen=True)
+class PhaseSize:
+    """How large a phase is.
+
+    Attributes:
+        title: such as "search".
+        trainings: how many there are; None where epochs bound them, so that nobody knows.
+        epochs: of a training that is not stopped.
+        expected_epochs: of all trainings together, the least and the most that is likely; None where nobody knows.
+    """
+
+    title: str
+    trainings: int | None
+    epochs: int
+    expected_epochs: tuple[float, float] | None = None
 
 
 class Progress:
-    """Follows the events of a record.
+    """Follows the events of one phase.
 
     Args:
-        console: on a terminal the screen is live; elsewhere, and with `quiet`, it is not drawn.
-        title: the phase, such as "search".
-        trainings: how many there are in all; None where epochs and not trainings bound them, so that nobody knows.
-        epochs: how many one of them has if nothing stops it.
+        style: rich (live), plain, json, none, or auto: rich on a terminal or in a notebook, else plain.
+        metric: that selects.
+        silent_for: seconds after which plain and json say how far the phase is, whatever happened.
     """
 
     def __init__(
-        self, console: Console, title: str, trainings: int | None, epochs: int, *, quiet: bool = False
+        self,
+        console: Console,
+        size: PhaseSize,
+        style: str = "auto",
+        metric: Metric = METRICS["accuracy"],
+        silent_for: float = SILENT_FOR_S,
     ) -> None:
-        self._console, self._title, self._quiet = console, title, quiet
-        self._trainings, self._max_epochs = trainings, epochs
-        self._started = time.monotonic()
-        self._names: dict[int, str] = {}
-        self._configs: dict[int, dict[str, Any]] = {}
-        self._last: dict[int, Event] = {}
-        self._ends: dict[int, Event] = {}
-        self._paused: set[int] = set()
-        self._epochs = self._epochs_before = 0
+        self._console, self._size, self._silent_for = console, size, silent_for
+        live = console.is_terminal or console.is_jupyter
+        self.style = ("rich" if live else "plain") if style == "auto" else style
+        self._metric = metric
+        self._started = self._last_line = time.monotonic()
+        self._state = State()
+        self._hidden: set[int] = set()
+        self._epochs_before = 0
+        self._lock = threading.Lock()
 
     def catch_up(self, events: Iterable[Event], numbers: Collection[int] | None = None) -> None:
-        """Takes what an earlier process did, of the trainings `numbers` or of all, without a word."""
+        """Takes what an earlier process did, of the trainings `numbers` or of all, without printing it."""
         for event in events:
-            if numbers is None or event["number"] in numbers:
-                self._take(event)
-        self._epochs_before = self._epochs
+            self._state.apply(event)
+        self._hidden = set() if numbers is None else set(self._state.trials) - set(numbers)
+        self._epochs_before = self._state.epochs
 
-    def __call__(self, event: Event) -> None:
-        self._take(event)
-        if event["event"] == "end" and not self._quiet and not self._console.is_terminal:
-            self._console.print(self._line(event["number"]), soft_wrap=True, highlight=False)
-        if event["event"] == "retry" and not self._quiet:
-            self._console.print(
-                f"{self._name(event)} goes on from its checkpoint after: {event['reason']}", soft_wrap=True
-            )
+    def apply(self, event: Event) -> None:
+        """Takes one event as it happens, and prints it where the style does."""
+        with self._lock:
+            self._state.apply(event)
+        if self.style == "json":
+            self._print_json({**event.to_json(), **self._summary()})
+        elif self.style in ("plain", "rich") and (line := self._line(event)) is not None:
+            self._print(line)
 
     def warn(self, text: str) -> None:
         self._console.print(f"Warning: {text}", soft_wrap=True, highlight=False)
 
     @contextmanager
     def live(self) -> Iterator[None]:
-        """Inside, the screen is drawn anew four times a second, on a terminal."""
-        if self._quiet or not self._console.is_terminal:
+        """Inside, the display is drawn four times a second, or a line comes at least every `silent_for` seconds."""
+        if self.style == "rich":
+            live = Live(get_renderable=self._draw, console=self._console, transient=True, refresh_per_second=4)
+            with live:
+                yield
+        elif self.style in ("plain", "json"):
+            done = threading.Event()
+            thread = threading.Thread(target=self._heartbeat, args=(done,), daemon=True)
+            thread.start()
+            try:
+                yield
+            finally:
+                done.set()
+                thread.join()
+        else:
             yield
-            return
-        with Live(get_renderable=self._draw, console=self._console, transient=True, refresh_per_second=4):
-            yield
 
-    def _take(self, event: Event) -> None:
-        number = event["number"]
-        if event["event"] == "trial":
-            self._names[number] = self._name(event)
-            self._configs[number] = event["config"]
-        elif event["event"] == "epoch":
-            self._last[number] = event
-            self._epochs += 1
-        elif event["event"] == "rest":
-            self._paused.add(number)
-        elif event["event"] == "promote":
-            self._paused.discard(number)
-        elif event["event"] == "end":
-            self._paused.discard(number)
-            self._ends[number] = event
+    def _heartbeat(self, done: threading.Event) -> None:
+        while not done.wait(min(1.0, self._silent_for / 2)):
+            if time.monotonic() - self._last_line >= self._silent_for:
+                with self._lock:
+                    summary, line = self._summary(), self._status()
+                if self.style == "json":
+                    self._print_json({"event": "progress", **summary})
+                else:
+                    self._print(line)
 
-    @staticmethod
-    def _name(event: Event) -> str:
-        if "role" not in event:
-            return f"trial {event['number']}"
-        of_trial = f" of trial {event['trial']}" if "trial" in event else ""
-        return f"{event['role'].replace('_', ' ')}{of_trial}, seed {event['seed']}"
+    def _print(self, line: str) -> None:
+        self._last_line = time.monotonic()
+        self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
-    def _line(self, number: int) -> str:
-        end, last = self._ends[number], self._last.get(number)
-        parts = [f"{self._names[number]}: {end['status']}"]
-        if end["stop_reason"]:
-            parts.append(f"({end['stop_reason']})")
-        if last:
-            epochs = last["training_iteration"]
-            parts.append(f"after {epochs} epoch{'' if epochs == 1 else 's'}, {_score(last)}")
-        ended = len(self._ends)
-        count = f"{ended}, {self._epochs} epochs" if self._trainings is None else f"{ended}/{self._trainings}"
-        return " ".join(parts) + f"  \\[{count}]"
+    def _print_json(self, content: Mapping[str, Any]) -> None:
+        self._last_line = time.monotonic()
+        self._console.out(json.dumps({"phase": self._size.title, **content}), highlight=False)
+
+    def _line(self, event: Event) -> str | None:
+        """What is worth a line. On a live display that is only what would be lost."""
+        name = self._name(event.number)
+        if isinstance(event, TrialRetried):
+            return f"{name} continues from its checkpoint after: {event.reason}"
+        if self.style == "rich":
+            return None
+        trial = self._state.trials[event.number]
+        match event:
+            case TrialStarted():
+                return f"{name} started: {words(event.config)}" if self._size.title == "search" else f"{name} started"
+            case TrialPaused():
+                return f"{name} paused after {count(trial.epoch, 'epoch')}, {self._score(trial)}{self._tally()}"
+            case TrialPromoted():
+                return f"{name} promoted, continues after {count(trial.epoch, 'epoch')}"
+            case TrialEnded():
+                reason = f" ({event.reason})" if event.reason else ""
+                after = f" after {count(trial.epoch, 'epoch')}, {self._score(trial)}" if trial.epochs else ""
+                return f"{name} {event.status}{reason}{after}{self._tally()}"
+        return None
+
+    def _tally(self) -> str:
+        ended = len(self._statuses())
+        of = "" if self._size.trainings is None else f"/{self._size.trainings}"
+        return f"  [{ended}{of} ended, {count(self._state.epochs, 'epoch')}]"
+
+    def _summary(self) -> dict[str, Any]:
+        best, statuses = self._best(), self._statuses()
+        return {
+            "elapsed_s": round(self._elapsed(), 1),
+            "epochs": self._state.epochs,
+            "running": len(self._state.running()),
+            "paused": len(self._state.paused()),
+            "ended": len(statuses),
+            "trainings": self._size.trainings,
+            "best": None if best is None else {"number": best.number, self._metric.name: self._value(best)},
+            "left_s": self._left(),
+        }
+
+    def _status(self) -> str:
+        """One line: how far the phase is, and the best so far."""
+        state, best = self._state, self._best()
+        parts = [
+            f"{self._size.title}: {len(self._statuses())} ended",
+            f"{len(state.paused())} paused" if state.paused() else "",
+            f"{len(state.running())} running",
+            count(state.epochs, "epoch"),
+            f"{clock(self._elapsed())} elapsed",
+            self._left_in_words(),
+        ]
+        if best is not None:
+            parts.append(f"best so far {self._name(best.number)} with {self._score(best)}")
+        return ", ".join(part for part in parts if part)
+
+    def _name(self, number: int) -> str:
+        trial = self._state.trials.get(number)
+        labels = {} if trial is None else trial.started.labels
+        if "role" not in labels:
+            return f"trial {number}"
+        of_trial = f" of trial {labels['trial']}" if "trial" in labels else ""
+        return f"{str(labels['role']).replace('_', ' ')}{of_trial}, seed {labels['seed']}"
+
+    def _value(self, trial: TrialState) -> float | None:
+        return trial.epochs[-1].metrics.get(f"val_{self._metric.name}") if trial.epochs else None
+
+    def _score(self, trial: TrialState) -> str:
+        value = self._value(trial)
+        if value is not None:
+            return f"validation {self._metric.name.replace('_', ' ')} {self._metric.format.format(value)}"
+        loss = trial.epochs[-1].metrics.get("train_loss") if trial.epochs else None
+        return "no epoch yet" if loss is None else f"training loss {loss:.3f}"
+
+    def _best(self) -> TrialState | None:
+        measured = [trial for trial in self._shown() if self._value(trial) is not None]
+        sign = 1 if self._metric.mode == "max" else -1
+        return max(measured, key=lambda trial: sign * (self._value(trial) or 0.0), default=None)
+
+    def _statuses(self) -> list[str]:
+        return [trial.end.status for trial in self._shown() if trial.end is not None]
+
+    def _shown(self) -> list[TrialState]:
+        """All trials but those that belong to another request, such as a seed that is no longer asked for."""
+        return [trial for number, trial in self._state.trials.items() if number not in self._hidden]
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._started
+
+    def _left(self) -> tuple[float, float] | None:
+        """Seconds that are left, least and most likely, at the pace of the epochs so far."""
+        now = self._state.epochs - self._epochs_before
+        if self._size.expected_epochs is None or now < 1:
+            return None
+        pace = self._elapsed() / now
+        low, high = self._size.expected_epochs
+        return max(0.0, low - self._state.epochs) * pace, max(0.0, high - self._state.epochs) * pace
+
+    def _left_in_words(self) -> str:
+        left = self._left()
+        if left is None or left[1] == 0:
+            return ""
+        low, high = clock(left[0]), clock(left[1])
+        return f"about {high} left" if low == high else f"{low} to {high} left"
 
     def _draw(self) -> Group:
-        statuses = [end["status"] for end in self._ends.values()]
-        running = [number for number in self._names if number not in {*self._ends, *self._paused}]
-        elapsed = time.monotonic() - self._started
+        with self._lock:
+            return self._rendered()
+
+    def _rendered(self) -> Group:
+        state, statuses, running = self._state, self._statuses(), self._state.running()
+        ended = len(statuses)
         counts = Text.assemble(
-            (f"{self._title}  ", "bold"),
-            f"{len(self._ends)} done" if self._trainings is None else f"{len(self._ends)} of {self._trainings} done",
+            (f"{self._size.title}  ", "bold"),
+            f"{ended} ended" if self._size.trainings is None else f"{ended} of {self._size.trainings} ended",
             f" · {statuses.count('stopped')} stopped early" if "stopped" in statuses else "",
             (f" · {statuses.count('diverged')} diverged", "yellow") if "diverged" in statuses else "",
             (f" · {statuses.count('failed')} failed", "red") if "failed" in statuses else "",
-            f" · {len(self._paused)} at a rung" if self._paused else "",
-            f" · {len(running)} running · {self._epochs} epochs · {_clock(elapsed)} elapsed{self._left(elapsed)}",
+            f" · {len(state.paused())} paused" if state.paused() else "",
+            f" · {len(running)} running · {count(state.epochs, 'epoch')} · {clock(self._elapsed())} elapsed",
+            f" · {left}" if (left := self._left_in_words()) else "",
         )
         bar = Table.grid()
-        bar.add_row(ProgressBar(total=self._trainings, completed=len(self._ends), width=60))
+        bar.add_row(ProgressBar(total=self._size.trainings, completed=ended, width=60))
         rows: list[RenderableType] = [counts, bar]
-        best = max(
-            (event for event in self._last.values() if event["val_accuracy"] is not None),
-            key=lambda event: event["val_accuracy"],
-            default=None,
-        )
-        if best is not None:
-            rows.append(Text(f"best so far: {self._names[best['number']]}, {_score(best)}", style="green"))
-            rows.append(Text("  " + _words(self._configs[best["number"]]), style="dim"))
+        if (best := self._best()) is not None:
+            rows.append(Text(f"best so far: {self._name(best.number)}, {self._score(best)}", style="green"))
+            rows.append(Text("  " + words(best.started.config), style="dim"))
+        return Group(*rows, self._table(running))
+
+    def _table(self, running: list[TrialState]) -> Table:
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=bool(running))
-        for heading in ("running", "epoch", "loss", "val. accuracy"):
+        for heading in ("running", "epoch", "loss", f"val. {self._metric.name.replace('_', ' ')}"):
             table.add_column(heading, justify="left" if heading == "running" else "right", header_style="dim")
-        for number in running[-8:]:
-            last = self._last.get(number)
-            accuracy = None if last is None else last["val_accuracy"]
+        for trial in running[-ROWS:]:
+            loss = trial.epochs[-1].metrics.get("train_loss") if trial.epochs else None
+            value = self._value(trial)
             table.add_row(
-                self._names[number],
-                f"{last['training_iteration'] if last else 0}/{self._max_epochs}",
-                f"{last['train_loss']:.3f}" if last else "",
-                f"{accuracy:.2%}" if accuracy is not None else "",
+                self._name(trial.number),
+                f"{trial.epoch}/{self._size.epochs}",
+                "" if loss is None else f"{loss:.3f}",
+                "" if value is None else self._metric.format.format(value),
             )
-        return Group(*rows, table)
-
-    def _left(self, elapsed: float) -> str:
-        """An estimate once something has ended: the trainings to come will use as many epochs as those that ended."""
-        ended = [number for number in self._ends if number in self._last]
-        now = self._epochs - self._epochs_before
-        if self._trainings is None or not ended or not now:
-            return ""
-        mean = sum(self._last[number]["training_iteration"] for number in ended) / len(ended)
-        expected = max(self._epochs, mean * self._trainings)
-        return f" · about {_clock(elapsed * (expected - self._epochs) / now)} left"
+        return table
 
 
-def _score(event: Event) -> str:
-    accuracy = event["val_accuracy"]
-    return f"training loss {event['train_loss']:.3f}" if accuracy is None else f"{accuracy:.2%} validation accuracy"
-
-
-def _words(config: dict[str, Any]) -> str:
+def words(config: Mapping[str, Any]) -> str:
+    """Recipe fields in one line."""
     return ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in config.items()
     )
 
 
-def _clock(seconds: float) -> str:
+def count(number: int, noun: str) -> str:
+    """`1 epoch`, `2 epochs`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def clock(seconds: float) -> str:
+    """`1:05`, `1:00:05`."""
     minutes, second = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{second:02}" if hours else f"{minutes}:{second:02}"

@@ -1,36 +1,40 @@
-"""The search: Optuna suggests, ASHA promotes, Ray trains, and the best trial's Recipe is kept."""
+"""The search: a sampler suggests, a scheduler promotes, Ray trains, and the best trial's Recipe is kept."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import results
-from results.events import Event, State, from_json
-from study.data import Dataset
+from results.events import EpochFinished, Event
+from study.config import StudyConfig
 from study.errors import StudyFailed
+from study.execution.interruption import Interruption
 from study.execution.ray_scheduler import RayScheduler
-from study.execution.resources import Slots
-from study.execution.runner import Arrays, Interruption, Recorder, run_trials
-from study.execution.searcher import OptunaSearcher
+from study.execution.recorder import Recorder
+from study.execution.runner import TrialSource, run_trials
+from study.execution.searcher import TrialSearcher
 from study.execution.trainable import checkpoint_of
-from study.pipeline.progress import Progress
+from study.pipeline.progress import PhaseSize
+from study.pipeline.run_context import StudyContext
 from study.search.optuna_study import OptunaDatabase, OptunaStudy
 from study.search.problem import SearchProblem
-from study.search.schedulers import PAUSE, SCHEDULERS, STOP, Scheduler, SchedulerSettings
-from study.storage.event_log import EventLog, write_json
-from study.storage.store import Folder
+from study.search.schedulers import SCHEDULERS, Scheduler, SchedulerSettings, rungs
+from study.storage.event_log import EventLog
+from study.storage.files import write_json
+from study.storage.store import Store
 
 # Paused trials that keep their state: those most likely to be promoted. Any other one, if it is promoted after all, is
 # trained again from its start, on a CPU to the same result bit for bit.
 PAUSED_STATES = 16
+TARGET_REACHED = "target reached"
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How many trials, of how many epochs, and how ASHA compares them.
+class SearchSettings:
+    """How many trials, of how many epochs, and how they are compared.
 
-    With `epoch_budget` no trial begins once all of them together have had so many epochs.
+    With `epoch_budget` no trial starts once all of them together have had so many epochs.
     """
 
     samples: int
@@ -39,121 +43,165 @@ class Settings:
     reduction_factor: int
     epoch_budget: int | None = None
 
+    @classmethod
+    def of(cls, config: StudyConfig) -> "SearchSettings":
+        return cls(config.samples, config.max_epochs, config.grace_period, config.reduction_factor)
 
-def search(
-    question: SearchProblem,
-    settings: Settings,
-    dataset: Dataset,
-    slots: Slots,
-    interruption: Interruption,
-    screen: Progress,
-    folder: Folder,
-) -> None:
-    """Runs the search, to its end or its interruption, and writes the record, the tables and best.json to `folder`.
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
 
-    What the record says is done stays so; Optuna's history and ASHA's rungs are filled from it before anything else.
+    def size(self, title: str) -> PhaseSize:
+        """What a progress display needs to know. A search that is bounded by epochs has no known number of trials."""
+        if self.epoch_budget is not None:
+            return PhaseSize(title, None, self.max_epochs, (self.epoch_budget, self.epoch_budget + self.max_epochs))
+        share, before, expected = 1.0, 0, 0.0
+        for rung in [*rungs(self.max_epochs, self.grace_period, self.reduction_factor), self.max_epochs]:
+            expected += share * (rung - before)
+            share, before = share / self.reduction_factor, rung
+        # Promotions that turn out to be too early make a search longer than that, on recorded curves by up to a half.
+        return PhaseSize(title, self.samples, self.max_epochs, (self.samples * expected, 1.5 * self.samples * expected))
+
+
+class Search:
+    """The phase that every study has."""
+
+    name = "search"
+
+    def enabled(self, config: StudyConfig) -> bool:
+        return True
+
+    def run(self, context: StudyContext) -> None:
+        search(context, SearchSettings.of(context.config), title="search")
+
+
+def search(context: StudyContext, settings: SearchSettings, title: str) -> None:
+    """Runs a search to its end or its interruption; writes event log, tables and best.json to the run directory.
+
+    What the event log says is done is not repeated.
 
     Raises:
         StudyFailed: Ray failed, or no trial can be ranked.
     """
-    run_dir = folder.path
-    with EventLog(run_dir / "epochs.jsonl", [screen, folder.after_event]) as log, screen.live():
-        screen.catch_up(log.events)
-        past = [from_json(event) for event in log.events]
-        study = OptunaStudy(question, past, name=run_dir.name)
-        scheduler = SCHEDULERS["asha"](
-            SchedulerSettings(
-                settings.max_epochs,
-                settings.samples,
-                settings.grace_period,
-                settings.reduction_factor,
-                question.metric,
-                question.base.as_dict(),
-            )
+    problem, interruption = context.problem, context.interruption
+    if problem is None:
+        raise ValueError("a search needs a problem")
+    progress = context.output.follow(settings.size(title), problem.metric)
+    with ExitStack() as stack:
+        log = stack.enter_context(
+            EventLog(context.run_dir / "epochs.jsonl", [progress.apply, context.folder.after_event])
         )
-        for event in past:
-            scheduler.apply(event)
-        with OptunaDatabase(run_dir / "optuna.db", question, study) as database:
-            for follower in (scheduler, study, database):
-                log.follow(partial(_apply, follower))
-            _run(study, scheduler, log, settings, dataset, slots, interruption, folder)
-        if database.failure is not None:
-            screen.warn(f"optuna.db is not up to date: {database.failure}")
-    interruption.lift_deadline()
-    run = results.load_run(run_dir)
+        progress.catch_up(log.events)
+        _Session(context, problem, settings, log, stack).run(progress)
+    interruption.end_of_search()
+    run = results.load_run(context.run_dir)
     results.write_tables(run)
     if interruption.signal_number is None:
         _keep_best(run)
 
 
-def _apply(follower: Scheduler | OptunaStudy | OptunaDatabase, event: dict[str, Any]) -> None:
-    follower.apply(from_json(event))
+class _Session:
+    """One process's part in a search: everything that is rebuilt from the event log, and then follows it."""
+
+    def __init__(
+        self, context: StudyContext, problem: SearchProblem, settings: SearchSettings, log: EventLog, stack: ExitStack
+    ) -> None:
+        self._context, self._problem, self._settings, self._log = context, problem, settings, log
+        self._store: Store = context.folder.store
+        self._recorder = Recorder(log, self._store, settings.max_epochs)
+        self._end_complete_trials()
+        self._scheduler = _scheduler(context.config.scheduler, problem, settings)
+        for event in log.events:
+            self._scheduler.apply(event)
+        log.add_listener(self._scheduler.apply)
+        self._optuna_study = OptunaStudy(problem, log.events, context.study.content["name"])
+        log.add_listener(self._optuna_study.apply)
+        database = OptunaDatabase(context.run_dir / "optuna.db", problem, self._optuna_study)
+        stack.callback(_warn, database, context)
+        log.add_listener(stack.enter_context(database).apply)
+        if (target := getattr(context.config, "stop_at", None)) is not None:
+            log.add_listener(_StopAt(target, problem, context.interruption).apply)
+        self._dropped: set[tuple[int, int]] = set()
+
+    def run(self, progress: Any) -> None:
+        context, interruption, log = self._context, self._context.interruption, self._log
+        if log.state.unfinished() or self._may_start(len(log.state.trials)):
+            searcher = TrialSearcher(self._problem, log, self._optuna_study, self._scheduler, self._may_start)
+            source = TrialSource(
+                searcher,
+                RayScheduler(self._scheduler, self._recorder),
+                self._settings.samples * (len(self._scheduler.rungs) + 1),
+                self._after_each,
+            )
+            setup = context.worker_setup(context.folder, checkpoint_epochs=tuple(self._scheduler.rungs))
+            with progress.live():
+                run_trials(source, setup, self._recorder, log, context.slots, interruption)
+        if interruption.signal_number is None:
+            self._end_at_rung(self._scheduler.paused())
+            if interruption.reason is not None:
+                self._end_unfinished(interruption.reason)
+
+    def _may_start(self, number: int) -> bool:
+        budget = self._settings.epoch_budget
+        return number < self._settings.samples and (budget is None or self._log.state.epochs < budget)
+
+    def _after_each(self) -> None:
+        """Ends trials that cannot be promoted, and deletes states that are unlikely to be needed."""
+        self._end_at_rung(self._scheduler.cannot_be_promoted())
+        paused = self._scheduler.paused()
+        if len(paused) <= PAUSED_STATES:
+            return
+        kept = self._scheduler.likeliest_to_be_promoted(PAUSED_STATES)
+        for number, rung in paused.items():
+            if number not in kept and (number, rung) not in self._dropped and not self._context.slots.gpus:
+                self._dropped.add((number, rung))
+                self._store.delete(checkpoint_of(number))
+
+    def _end_at_rung(self, paused: Mapping[int, int]) -> None:
+        for number, rung in paused.items():
+            self._recorder.end(number, "stopped", f"rung {rung}")
+            self._store.delete(checkpoint_of(number))
+
+    def _end_unfinished(self, reason: str) -> None:
+        for trial in self._log.state.unfinished():
+            self._recorder.end(trial.number, "stopped", reason)
+            self._store.delete(checkpoint_of(trial.number))
+
+    def _end_complete_trials(self) -> None:
+        """Ends trials that had their last epoch when the driver died: an epoch is recorded before the end is."""
+        for trial in self._log.state.unfinished():
+            if trial.epoch >= self._settings.max_epochs:
+                self._recorder.end(trial.number, "completed", None)
 
 
-def _run(
-    study: OptunaStudy,
-    scheduler: Scheduler,
-    log: EventLog,
-    settings: Settings,
-    dataset: Dataset,
-    slots: Slots,
-    interruption: Interruption,
-    folder: Folder,
-) -> None:
-    recorder = Recorder(log, folder.store, settings.max_epochs)
-    _carry_out(scheduler, recorder, [trial.number for trial in State(map(from_json, log.events)).running()])
+class _StopAt:
+    """Ends the search when a trial's metric reaches a target."""
 
-    def record(event: Event) -> None:
-        log.append(event.to_json())
+    def __init__(self, target: float, problem: SearchProblem, interruption: Interruption) -> None:
+        self._target, self._metric, self._interruption = target, problem.metric, interruption
 
-    def may_start(number: int) -> bool:
-        budget = settings.epoch_budget
-        return number < settings.samples and (budget is None or recorder.epochs_spent < budget)
+    def apply(self, event: Event) -> None:
+        value = event.metrics.get(f"val_{self._metric.name}") if isinstance(event, EpochFinished) else None
+        if value is not None and not self._metric.is_better(self._target, value):
+            self._interruption.ask(TARGET_REACHED)
 
-    def end_at_rung(numbers: Mapping[int, int]) -> None:
-        for number, rung in numbers.items():
-            recorder.end(number, "stopped", f"rung {rung}")
-            folder.store.delete(checkpoint_of(number))
 
-    dropped = set[tuple[int, int]]()
-
-    def make_room() -> None:
-        end_at_rung(scheduler.cannot_be_promoted())
-        kept = scheduler.likeliest_to_be_promoted(PAUSED_STATES)
-        for number, rung in scheduler.paused().items():
-            if number not in kept and (number, rung) not in dropped:
-                dropped.add((number, rung))
-                folder.store.delete(checkpoint_of(number))
-
-    if study.unfinished or may_start(study.begun):
-        run_trials(
-            OptunaSearcher(study, scheduler, may_start, record),
-            RayScheduler(scheduler, recorder.record_epoch),
-            recorder,
-            count=settings.samples * (len(scheduler.rungs) + 1),
-            arrays=Arrays(*dataset.split()),
-            slots=slots,
-            interruption=interruption,
-            folder=folder,
-            checkpoint_epochs=scheduler.rungs,
-            after_each=make_room,
+def _scheduler(name: str, problem: SearchProblem, settings: SearchSettings) -> Scheduler:
+    return SCHEDULERS[name](
+        SchedulerSettings(
+            max_epochs=settings.max_epochs,
+            samples=settings.samples,
+            grace_period=settings.grace_period,
+            reduction_factor=settings.reduction_factor,
+            metric=problem.metric,
+            base=problem.base.as_dict(),
         )
-    if interruption.signal_number is None:
-        end_at_rung(scheduler.paused())
-    if interruption.reason == "time budget":
-        for number in recorder.unfinished():
-            recorder.end(number, "stopped", "time budget")
-            folder.store.delete(checkpoint_of(number))
+    )
 
 
-def _carry_out(scheduler: Scheduler, recorder: Recorder, running: Iterable[int]) -> None:
-    """Writes down what the scheduler decided after the last epoch of trials that the driver's death left running."""
-    for number in running:
-        decision = scheduler.decide(number)
-        if decision == STOP:
-            recorder.end(number, "completed", None)
-        elif decision == PAUSE:
-            recorder.pause(number)
+def _warn(database: OptunaDatabase, context: StudyContext) -> None:
+    """optuna.db is a view: what goes wrong with it is one warning."""
+    if database.failure is not None:
+        context.output.say(f"warning: {database.failure}")
 
 
 def _keep_best(run: results.Run) -> None:
@@ -161,6 +209,10 @@ def _keep_best(run: results.Run) -> None:
     if ranked.empty:
         reasons = run.trials["stop_reason"].dropna().value_counts()
         why = f"most often: {reasons.index[0]}" if len(reasons) else "none finished an epoch"
-        raise StudyFailed(f"no trial can be ranked; {why}")
-    winner, accuracy = int(ranked.index[0]), float(ranked["val_accuracy"].iloc[0])
-    write_json(run.path / "best.json", {"recipe": run.recipe(winner), "trial": winner, "val_accuracy": accuracy})
+        raise StudyFailed(f"no trial can be ranked; {why}", resumable=False)
+    winner = int(ranked.index[0])
+    metric = f"val_{run.metric.name}"
+    write_json(
+        run.path / "best.json",
+        {"recipe": run.recipe(winner), "trial": winner, metric: float(ranked[metric].iloc[0])},
+    )

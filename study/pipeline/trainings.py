@@ -1,115 +1,113 @@
-"""Trainings that are known beforehand: those of the final, of the finalists, and of the audit.
+"""Trainings that are known beforehand: those of the final, of the finalists and of the audit.
 
-Each set of them has a folder of its own in the run directory, with the same record as the search has.
+Each phase has a folder of its own in the run directory, with an event log as the search has one.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from study.execution.resources import Slots
-from study.execution.runner import Arrays, Interruption, ListSearcher, Recorder, run_trials
-from study.pipeline.progress import Progress
+from results.events import State, TrialStarted
+from study.execution.list_searcher import ListSearcher
+from study.execution.recorder import Recorder
+from study.execution.runner import TrialSource, config_of, run_trials
+from study.pipeline.progress import PhaseSize
+from study.pipeline.run_context import RunContext
 from study.recipe import Recipe
-from study.storage.event_log import Event, EventLog
-from study.storage.store import Folder
+from study.storage.event_log import EventLog
 
 
 @dataclass(frozen=True)
 class PlannedTraining:
-    """One training: what it is for, its whole Recipe with epochs and seed, and the search's trial it comes from."""
+    """One training: its role, its complete Recipe with epochs and seed, and the search's trial that it comes from."""
 
     role: str
     recipe: Recipe
     trial: int | None = None
 
     @property
-    def label(self) -> dict[str, Any]:
-        """What tells its events from those of another job."""
+    def labels(self) -> dict[str, Any]:
+        """What identifies its events among those of the phase."""
         return {"role": self.role, "seed": self.recipe.seed} | ({} if self.trial is None else {"trial": self.trial})
 
 
 @dataclass(frozen=True)
 class FinishedTraining:
-    """A training that has ended, under the number that it has in its folder's record."""
+    """A training that has ended, and its number in the event log of its phase."""
 
     number: int
-    job: PlannedTraining
+    planned: PlannedTraining
     status: str
     reason: str | None
 
 
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How the trainings of a phase differ from trials of the search."""
+
+    on_all_training_images: bool = False
+    keep_weights: bool = False
+
+
 def run_trainings(
-    jobs: Sequence[PlannedTraining],
-    arrays: Arrays,
-    folder: Folder,
-    slots: Slots,
-    interruption: Interruption,
-    screen: Progress,
-    *,
-    keep_weights: bool = False,
+    context: RunContext[Any],
+    planned: Sequence[PlannedTraining],
+    phase: str,
+    options: TrainingOptions = TrainingOptions(),
 ) -> list[FinishedTraining]:
-    """Trains each job to its end, side by side where `slots` allow; what the folder's record says is done stays so.
+    """Trains each of `planned` to its end, as many at once as there are slots. What has ended already is not repeated.
 
     Args:
-        jobs: all with the same number of epochs.
-        folder: gets epochs.jsonl, and with `keep_weights` its store each network as `<number>.pt`.
+        planned: all with the same number of epochs.
+        phase: the folder in the run directory; it gets epochs.jsonl, and its store finished networks.
 
     Returns:
-        Those that have ended, in the order of `jobs`: all of them, unless the study was interrupted.
+        Those that have ended, in the order of `planned`: all of them, unless the study was interrupted.
 
     Raises:
-        StudyFailed: Ray or the record failed.
+        StudyFailed: Ray, the disk or the store failed.
     """
-    with EventLog(folder.path / "epochs.jsonl", [screen, folder.after_event]) as record:
-        numbers = [_number(job, record) for job in jobs]
-        screen.catch_up(record.events, numbers)
-        ended = _ends(record.events)
-        left = [(number, job) for number, job in zip(numbers, jobs, strict=True) if number not in ended]
+    folder, epochs = context.folder.below(phase), planned[0].recipe.epochs
+    total = float(len(planned) * epochs)
+    progress = context.output.follow(PhaseSize(phase, len(planned), epochs, (total, total)))
+    with EventLog(folder.path / "epochs.jsonl", [folder.after_event]) as log:
+        numbers = [_number(each, log) for each in planned]
+        progress.catch_up(log.events, set(numbers))
+        log.add_listener(progress.apply)
+        left = [
+            (number, each) for number, each in zip(numbers, planned, strict=True) if _end(log.state, number) is None
+        ]
         if left:
-            with screen.live():
-                run_trials(
-                    ListSearcher(
-                        [{"number": number, "recipe": job.recipe.as_dict(), "recorded": 0} for number, job in left]
-                    ),
-                    None,
-                    Recorder(
-                        record, folder.store, left[0][1].recipe.epochs, {number: job.label for number, job in left}
-                    ),
-                    count=len(left),
-                    arrays=arrays,
-                    slots=slots,
-                    interruption=interruption,
-                    folder=folder,
-                    checkpoint_epochs=(),
-                    keep_weights=keep_weights,
-                )
-        ended = _ends(record.events)
-    return [
-        FinishedTraining(number, job, ended[number]["status"], ended[number]["stop_reason"])
-        for number, job in zip(numbers, jobs, strict=True)
-        if number in ended
-    ]
+            recorder = Recorder(log, folder.store, epochs, {number: each.labels for number, each in left})
+            configs = [config_of(number, each.recipe.as_dict(), 0) for number, each in left]
+            setup = context.worker_setup(
+                folder,
+                on_all_training_images=options.on_all_training_images,
+                keep_weights=options.keep_weights,
+            )
+            with progress.live():
+                source = TrialSource(ListSearcher(configs), None, len(left))
+                run_trials(source, setup, recorder, log, context.slots, context.interruption)
+        ends = [(number, each, _end(log.state, number)) for number, each in zip(numbers, planned, strict=True)]
+    return [FinishedTraining(number, each, end.status, end.reason) for number, each, end in ends if end is not None]
 
 
-def _ends(events: Sequence[Event]) -> dict[int, Event]:
-    return {event["number"]: event for event in events if event["event"] == "end"}
+def _end(state: State, number: int) -> Any:
+    return state.trials[number].end
 
 
-def _number(job: PlannedTraining, record: EventLog) -> int:
-    """The number that `job` has in the record, or the next one, under which it is written down.
+def _number(planned: PlannedTraining, log: EventLog) -> int:
+    """The number of `planned` in the log; a new one is recorded where it has none.
 
-    A training that failed, by an error and not by its recipe, is tried again under a new number.
+    A training that failed because of an error, not because of its recipe, is tried again under a new number.
     """
-    failed = {number for number, end in _ends(record.events).items() if end["status"] == "failed"}
-    begun = [event for event in record.events if event["event"] == "trial"]
-    for event in begun:
-        same = (
-            event["role"] == job.role
-            and Recipe.from_dict(event["config"]) == job.recipe
-            and event.get("trial") == job.trial
-        )
-        if same and event["number"] not in failed:
-            return int(event["number"])
-    record.append({"event": "trial", **job.label, "number": len(begun), "config": job.recipe.as_dict()})
-    return len(begun)
+    for number, trial in log.state.trials.items():
+        started = trial.started
+        same = dict(started.labels) == planned.labels and Recipe.from_dict(started.config) == planned.recipe
+        if same and not (trial.end is not None and trial.end.status == "failed"):
+            return number
+    number = len(log.state.trials)
+    log.append(
+        TrialStarted(number=number, labels=planned.labels, config=planned.recipe.as_dict(), seed=planned.recipe.seed)
+    )
+    return number

@@ -1,7 +1,7 @@
-"""Where workers keep states and finished networks: a folder that all nodes see, or an s3:// or gs:// URL.
+"""Where workers keep checkpoints and finished networks: a folder that all nodes share, or an s3:// or gs:// URL.
 
-A Folder is a folder of a run as the driver has it, with its Store beside it. The driver's own folder is the truth while
-it lives; where the two are not the same place, the store gets a copy of its files as the study goes.
+A Folder is a folder of a run as the driver has it, with its Store. The driver's own folder is the truth; where the two
+are different places, the store gets a copy of its files while the study runs.
 """
 
 import re
@@ -15,18 +15,18 @@ from pathlib import Path
 
 from pyarrow import fs
 
+from results.events import Event, TrialEnded, TrialPaused
 from study.errors import StoreError
-from study.storage.event_log import Event, whole
+from study.storage.files import atomic_write
 
 SECONDS_BETWEEN_COPIES = 5.0
-# Ray's own files, states of trainings, finished networks that wait for their evaluation, and what SQLite has beside a
-# database while it writes are no record.
-NO_RECORD = re.compile(r"(.*/)?(ray|checkpoints)/.*|(.*/)?\d+\.pt|(.*/)?\..*|.*\.db-(journal|wal|shm)")
+# Not copied: Ray's own files, checkpoints, networks that wait for their evaluation, and SQLite's journals.
+NOT_COPIED = re.compile(r"(.*/)?(ray|checkpoints)/.*|(.*/)?\d+\.pt|(.*/)?\..*|.*\.db-(journal|wal|shm)")
 
 
 @dataclass(frozen=True)
 class Store:
-    """Whole files by name, such as checkpoints/3.pt, below one place; it can be pickled and used in any process.
+    """Files by name, such as checkpoints/3.pt, below one place. It can be pickled and used in any process.
 
     Args:
         location: an absolute folder, or a URL as pyarrow.fs.FileSystem.from_uri takes it, options included:
@@ -65,7 +65,7 @@ class Store:
         return None
 
     def write(self, name: str, content: bytes | memoryview) -> None:
-        """Whole or not at all: a folder's file is renamed into its place, an object appears when its upload ends.
+        """Atomic: a folder's file is renamed into its place, an object appears when its upload ends.
 
         Raises:
             OSError: the disk is full or gone.
@@ -74,7 +74,7 @@ class Store:
         if self.folder is not None:
             place = self.folder / name
             place.parent.mkdir(parents=True, exist_ok=True)
-            with whole(place) as file:
+            with atomic_write(place) as file:
                 file.write(content)
             return
         with self._answering() as (system, path), system.open_output_stream(f"{path}/{name}") as stream:
@@ -128,7 +128,7 @@ class Folder:
         store: None for the folder itself.
 
     Attributes:
-        behind: why the last copy into the store could not be made; None where it was, or where none is needed.
+        behind: why the last copy into the store failed; None where it did not, or where none is needed.
     """
 
     def __init__(self, path: Path, store: Store | None = None) -> None:
@@ -148,7 +148,7 @@ class Folder:
             return
         for path in sorted(self.path.rglob("*")):
             name = str(path.relative_to(self.path))
-            if NO_RECORD.fullmatch(name) or not path.is_file():
+            if NOT_COPIED.fullmatch(name) or not path.is_file():
                 continue
             try:
                 status = path.stat()
@@ -166,21 +166,21 @@ class Folder:
         self.behind = None
 
     def after_event(self, event: Event) -> None:
-        """Copies when a training has come to rest or to its end, but not more often than every five seconds."""
+        """Copies when a training was paused or has ended, but not more often than every five seconds."""
         due = time.monotonic() - self._last_copy >= SECONDS_BETWEEN_COPIES
-        if self._is_copied and due and event["event"] in ("rest", "end"):
+        if self._is_copied and due and isinstance(event, TrialPaused | TrialEnded):
             self.copy()
             self._last_copy = time.monotonic()
 
 
 def fetch(store: Store, path: Path) -> None:
-    """Brings a run's files from its store into `path`, which is new; whole or not at all.
+    """Copies a run's files from its store into `path`, which must not exist; all of them or none.
 
     Raises:
         StoreError: the store does not answer.
-        FileNotFoundError: there is no run.
+        FileNotFoundError: there is no run in the store.
     """
-    names = [name for name in store.names() if not NO_RECORD.fullmatch(name)]
+    names = [name for name in store.names() if not NOT_COPIED.fullmatch(name)]
     if "study.json" not in names:
         raise FileNotFoundError(f"{store.location.partition('?')[0]} holds no run")
     temporary = path.with_name(f".{path.name}.fetched")

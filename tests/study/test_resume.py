@@ -1,4 +1,4 @@
-"""A study that was cut off goes on as if nothing had happened, a finished one can grow, and neither changes meaning."""
+"""An interrupted study continues as if nothing had happened; a finished one can be extended; no meaning changes."""
 
 import json
 import shutil
@@ -14,12 +14,11 @@ from ray import tune
 import results
 import search_spaces
 from benchmarks.chaos import without_times
-from results.events import Event, from_json
 from study import baseline, run
-from study.data import Split
+from study.data import CIFAR10, Split
 from study.execution import trainable
-from study.execution.searcher import OptunaSearcher
-from study.execution.trainable import EPOCH
+from study.execution.searcher import TrialSearcher
+from study.execution.trainable import EPOCH, WorkerSetup
 from study.pipeline import search
 from study.recipe import BASELINE
 from study.search.optuna_study import OptunaStudy
@@ -101,34 +100,35 @@ def test_wherever_it_was_cut_off_a_resumed_study_has_the_tables_of_an_uninterrup
 
 def test_a_record_cut_at_any_byte_has_every_event_before_the_cut(finished: results.Run, tmp_path: Path) -> None:
     content = (finished.path / "epochs.jsonl").read_bytes()
-    whole_events = [json.loads(line) for line in content.splitlines()]
+    complete = [json.loads(line) for line in content.splitlines()]
     for size in range(len(content) + 1):
         (tmp_path / "epochs.jsonl").write_bytes(content[:size])
-        with EventLog(tmp_path / "epochs.jsonl") as record:
-            assert record.events == whole_events[: content[:size].count(b"\n")]
+        with EventLog(tmp_path / "epochs.jsonl") as log:
+            assert [event.to_json() for event in log.events] == complete[: content[:size].count(b"\n")]
         assert content.startswith((tmp_path / "epochs.jsonl").read_bytes())
 
 
-def test_wherever_it_was_cut_off_what_comes_next_is_what_came_next(finished: results.Run) -> None:
-    """The next suggestion, or promotion, of a study rebuilt from the record's first lines."""
+def test_wherever_it_was_cut_off_what_comes_next_is_what_came_next(finished: results.Run, tmp_path: Path) -> None:
+    """The next suggestion, or promotion, of a study rebuilt from the first lines of the event log."""
     past = events(finished.path)
-    question = SearchProblem(search_spaces.load(f"{finished.path.parent / 'mine.py'}:small"), "small", BASELINE, 3, 1)
+    space = search_spaces.load(f"{finished.path.parent / 'mine.py'}:small")
+    problem = SearchProblem(space, "small", BASELINE, 3, 1)
     for index, event in enumerate(past):
         if event["event"] not in ("trial", "promote"):
             continue
-        asha = ASHA(SchedulerSettings(3, 6, finished.study["grace_period"], finished.study["reduction_factor"]))
-        study = OptunaStudy(question)
-
-        def record(event: Event, asha: ASHA = asha, study: OptunaStudy = study) -> None:
-            asha.apply(event)
-            study.apply(event)
-
-        for before in past[:index]:
-            record(from_json(before))
-        searcher = OptunaSearcher(study, asha, lambda number: number < 6, record)
-        config = searcher.suggest("anything")
-        assert config["number"] == event["number"]
-        assert config["recipe"] == finished.recipe(event["number"])
+        lines = (finished.path / "epochs.jsonl").read_bytes().splitlines(keepends=True)
+        (tmp_path / "epochs.jsonl").write_bytes(b"".join(lines[:index]))
+        with EventLog(tmp_path / "epochs.jsonl") as log:
+            asha = ASHA(SchedulerSettings(3, 6, finished.study["grace_period"], finished.study["reduction_factor"]))
+            study = OptunaStudy(problem)
+            for before in log.events:
+                asha.apply(before)
+                study.apply(before)
+            log.add_listener(asha.apply)
+            log.add_listener(study.apply)
+            config = TrialSearcher(problem, log, study, asha, lambda number: number < 6).suggest("anything")
+            assert config["number"] == event["number"]
+            assert config["recipe"] == finished.recipe(event["number"])
 
 
 def test_a_resting_trial_whose_state_made_room_is_trained_again_to_the_same_result(
@@ -182,17 +182,18 @@ def test_a_training_goes_on_from_its_state_and_begins_again_where_that_is_damage
 
         monkeypatch.setattr(tune, "report", report)
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        setup = WorkerSetup(
+            train=Split(synthetic.images[:500], synthetic.labels[:500]),
+            validation=None,
+            spec=CIFAR10,
+            store=Store(str(folder)),
+            checkpoint_epochs=(1,),
+            keep_weights=False,
+            threads=1,
+            gpu=False,
+        )
         with pytest.raises(Killed):
-            trainable.train(
-                {"number": 0, "recipe": recipe.as_dict(), "recorded": recorded},
-                train=Split(synthetic.images[:500], synthetic.labels[:500]),
-                validation=None,
-                store=Store(str(folder)),
-                checkpoint_epochs=(1,),
-                keep_weights=False,
-                threads=1,
-                gpu=False,
-            )
+            trainable.train({"number": 0, "recipe": recipe.as_dict(), "recorded": recorded}, setup=setup)
         return reports
 
     undisturbed = reports_of(tmp_path / "calm", last=2)
@@ -287,13 +288,17 @@ def test_a_space_that_was_edited_since_is_refused(
         run.main(["--resume", str(path)])
     mine.write_text(SPACE)
     assert exit_.value.code == 2
-    assert "draws lr otherwise" in capsys.readouterr().err
+    assert "has changed since" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("file", "content", "words"),
     [
-        ("epochs.jsonl", b'{"event": "trial", "number": 0}\nnonsense\n{}\n', "line 2 is damaged"),
+        (
+            "epochs.jsonl",
+            b'{"event": "trial", "number": 0, "config": {}, "seed": 0}\nnonsense\n{}\n',
+            "line 2 is damaged",
+        ),
         ("study.json", b'{"format": 1, "na', "study.json is damaged"),
         ("study.json", None, "No such file"),
     ],
@@ -408,4 +413,4 @@ def test_each_program_resumes_its_own_runs_only(
         with pytest.raises(SystemExit) as stop:
             main(["--resume", str(other.path)])
         assert stop.value.code == 2
-        assert f"{other.path} is no run of study." in capsys.readouterr().err
+        assert f"{other.path} is not a run of this command" in capsys.readouterr().err

@@ -1,47 +1,102 @@
-"""The screen, told what happens and asked what it shows."""
+"""The progress display: what it shows live, what it prints elsewhere, and what it prints for machines."""
 
 import io
+import json
+import time
 
 import pytest
 from rich.console import Console
 
-from study.pipeline.progress import Progress
-from study.storage.event_log import Event
+from results.events import EpochFinished, Event, TrialEnded, TrialPaused, TrialRetried, TrialStarted
+from study.pipeline.progress import PhaseSize, Progress
+from study.training.metrics import Metric
 
 
-def events(count: int) -> list[Event]:
-    """Trials of one epoch each."""
-    last = {"training_iteration": 1, "train_loss": 1.0, "val_accuracy": 0.5}
+def trial(number: int, accuracy: float = 0.5) -> list[Event]:
+    """A trial of one epoch."""
     return [
-        event
-        for number in range(count)
-        for event in (
-            {"event": "trial", "number": number, "config": {"lr": 0.1}},
-            {"event": "epoch", "number": number, **last},
-            {"event": "end", "number": number, "status": "stopped", "stop_reason": "rung 1"},
-        )
+        TrialStarted(number=number, config={"lr": 0.1}, seed=number),
+        EpochFinished(
+            number=number, epoch=1, metrics={"train_loss": 1.0, "val_accuracy": accuracy}, seconds=1.0, time_total_s=1.0
+        ),
+        TrialEnded(number=number, status="stopped", reason="rung 1"),
     ]
 
 
-def shown(trainings: int | None, *, terminal: bool) -> str:
-    """What two trials of at most 4 epochs leave on the screen."""
+def printed(trainings: int | None, style: str, *, terminal: bool = False, silent_for: float = 30.0) -> str:
+    """What two trials of at most 4 epochs leave behind."""
     written = io.StringIO()
     console = Console(file=written, force_terminal=terminal, width=120)
-    screen = Progress(console, "control", trainings, 4)
-    with screen.live():
-        for event in events(2):
-            screen(event)
+    expected = None if trainings is None else (4.0, 8.0)
+    progress = Progress(console, PhaseSize("search", trainings, 4, expected), style, silent_for=silent_for)
+    with progress.live():
+        for event in [*trial(0), *trial(1)]:
+            progress.apply(event)
+        if silent_for < 1:
+            time.sleep(4 * silent_for)
     return written.getvalue()
 
 
-@pytest.mark.parametrize(("trainings", "count"), [(12, "[2/12]"), (None, "[2, 2 epochs]")])
-def test_a_line_counts_against_a_total_only_where_there_is_one(trainings: int | None, count: str) -> None:
-    last = shown(trainings, terminal=False).splitlines()[-1]
-    assert last == f"trial 1: stopped (rung 1) after 1 epoch, 50.00% validation accuracy  {count}"
+@pytest.mark.parametrize(("trainings", "tally"), [(12, "[2/12 ended, 2 epochs]"), (None, "[2 ended, 2 epochs]")])
+def test_a_line_counts_against_a_total_only_where_there_is_one(trainings: int | None, tally: str) -> None:
+    last = printed(trainings, "auto").splitlines()[-1]
+    assert last == f"trial 1 stopped (rung 1) after 1 epoch, validation accuracy 50.00%  {tally}"
 
 
-@pytest.mark.parametrize(("trainings", "count"), [(12, "2 of 12 done"), (None, "2 done")])
-def test_a_live_screen_counts_against_a_total_only_where_there_is_one(trainings: int | None, count: str) -> None:
-    written = shown(trainings, terminal=True)
-    assert count in written
+def test_off_a_terminal_a_started_trial_is_a_line_with_its_recipe() -> None:
+    assert printed(12, "auto").splitlines()[0] == "trial 0 started: lr 0.1"
+
+
+@pytest.mark.parametrize(("trainings", "shown"), [(12, "2 of 12 ended"), (None, "2 ended")])
+def test_the_live_display_estimates_what_is_left_only_where_that_is_known(trainings: int | None, shown: str) -> None:
+    written = printed(trainings, "auto", terminal=True)
+    assert shown in written
     assert ("left" in written) == (trainings is not None)
+
+
+def test_something_is_printed_at_least_every_interval_although_nothing_happens() -> None:
+    lines = [line for line in printed(12, "plain", silent_for=0.1).splitlines() if line.startswith("search: ")]
+    assert lines
+    assert "2 ended" in lines[0]
+    assert "best so far trial 0 with validation accuracy 50.00%" in lines[0]
+
+
+def test_json_progress_is_one_object_a_line() -> None:
+    lines = [json.loads(line) for line in printed(12, "json").splitlines()]
+    assert [line["event"] for line in lines] == ["trial", "epoch", "end"] * 2
+    assert lines[-1]["phase"] == "search"
+    assert lines[-1]["best"] == {"number": 0, "accuracy": 0.5}
+    assert (lines[-1]["ended"], lines[-1]["epochs"]) == (2, 2)
+
+
+def test_no_progress_is_nothing_at_all() -> None:
+    assert printed(12, "none") == ""
+
+
+def test_a_retry_is_said_on_a_live_display_too() -> None:
+    written = io.StringIO()
+    progress = Progress(Console(file=written, force_terminal=True, width=120), PhaseSize("search", 1, 4), "rich")
+    progress.apply(trial(0)[0])
+    progress.apply(TrialRetried(number=0, reason="the worker died"))
+    assert "trial 0 continues from its checkpoint after: the worker died" in written.getvalue()
+
+
+def test_the_best_of_a_loss_is_the_lowest() -> None:
+    written = io.StringIO()
+    metric = Metric("log_loss", "min", lambda labels, probabilities: 0.0, "{:.3f}")
+    progress = Progress(Console(file=written, width=120), PhaseSize("search", 2, 4), "json", metric)
+    for number, loss in enumerate((2.0, 1.0)):
+        progress.apply(TrialStarted(number=number, config={}, seed=0))
+        progress.apply(
+            EpochFinished(number=number, epoch=1, metrics={"val_log_loss": loss}, seconds=1.0, time_total_s=1.0)
+        )
+    assert json.loads(written.getvalue().splitlines()[-1])["best"] == {"number": 1, "log_loss": 1.0}
+
+
+def test_trainings_of_an_earlier_request_are_not_counted() -> None:
+    written = io.StringIO()
+    progress = Progress(Console(file=written, width=120), PhaseSize("final", 1, 4), "plain")
+    progress.catch_up([*trial(0), *trial(1)], numbers={1})
+    progress.apply(TrialStarted(number=2, config={}, seed=0))
+    progress.apply(TrialPaused(number=2))
+    assert "[1/1 ended" in written.getvalue()

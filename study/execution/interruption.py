@@ -1,0 +1,76 @@
+"""How a running study is asked to end: a time budget, or a signal."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from ray import tune
+
+from study.execution.process_local import ProcessLocal
+
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+TIME_BUDGET = "time budget"
+
+
+class Interruption(ProcessLocal, tune.Stopper):
+    """Ends Ray Tune's trials from outside: at a deadline, or on SIGINT, SIGTERM and SIGHUP.
+
+    Attributes:
+        reason: None until something asked for the end; then "time budget", "SIGINT", ..., or what `ask` was given.
+    """
+
+    def __init__(self, time_budget_s: float | None = None) -> None:
+        self._deadline = None if time_budget_s is None else time.monotonic() + time_budget_s
+        self.reason: str | None = None
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        if self.reason is None and self._deadline is not None and time.monotonic() >= self._deadline:
+            self.reason = TIME_BUDGET
+        return self.reason is not None
+
+    def ask(self, reason: str) -> None:
+        """Asks for the end of the trials that run now, such as "target reached"."""
+        self.reason = self.reason or reason
+
+    def end_of_search(self) -> None:
+        """Lifts what bounds the search only: the time budget and reasons given to `ask`. Signals stay."""
+        self._deadline = None
+        if self.signal_number is None:
+            self.reason = None
+
+    @property
+    def signal_number(self) -> int | None:
+        """The signal that asked for the end, if one did."""
+        reason = self.reason or ""
+        return int(signal.Signals[reason]) if reason in signal.Signals.__members__ else None
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Inside, the first signal asks for a clean end; a second SIGINT is Python's KeyboardInterrupt.
+
+        The handlers of before are put back at the end. Python allows handlers in the main thread only; elsewhere, as in
+        some notebooks' kernels, signals are left alone.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            self.reason = signal.Signals(number).name
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        for number in before:
+            signal.signal(number, ask)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

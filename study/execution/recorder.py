@@ -1,0 +1,167 @@
+"""From Ray Tune's callbacks to the event log: each epoch, retry, pause, promotion and end of a training."""
+
+import errno
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from ray import tune
+
+from results.events import (
+    EpochFinished,
+    TrialEnded,
+    TrialPaused,
+    TrialRetried,
+    TrialState,
+)
+from study.errors import StoreError
+from study.execution import cluster, trainable
+from study.execution.process_local import ProcessLocal
+from study.execution.resources import Slots
+from study.execution.trainable import DIVERGED, EPOCH, SECONDS
+from study.storage.event_log import EventLog
+from study.storage.store import Store
+
+RAY_DIED = "Ray died on this machine"
+OUT_OF_MEMORY = ("OutOfMemoryError", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "cudaErrorMemoryAllocation")
+
+
+class Recorder(ProcessLocal, tune.Callback):
+    """Writes what Ray Tune does to the event log. Starts and promotions are recorded by the searcher.
+
+    Args:
+        log: where to.
+        store: of the trainings; it has the log of one that hung.
+        max_epochs: after which a training is complete.
+        labels: what identifies a training of a phase, by number: `role`, `seed`, ...; empty for a search.
+    """
+
+    def __init__(
+        self, log: EventLog, store: Store, max_epochs: int, labels: Mapping[int, Mapping[str, Any]] | None = None
+    ) -> None:
+        self._log, self._store, self._max_epochs, self._labels = log, store, max_epochs, labels or {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        self.record_epoch(trial, result)
+
+    def record_epoch(self, trial: Any, result: dict[str, Any]) -> None:
+        """Records the epoch that `trial` reported, unless it is recorded already."""
+        state = self._state(trial)
+        if DIVERGED in result or result[EPOCH] <= state.epoch:
+            return  # an epoch that was trained again after a retry is in the log already
+        self._log.append(
+            EpochFinished(
+                **self._identity(state.number),
+                epoch=result[EPOCH],
+                metrics=trainable.metrics_of(result),
+                seconds=result[SECONDS],
+                time_total_s=state.seconds + result[SECONDS],
+                device=result.get("device"),
+            )
+        )
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        state, result = self._state(trial), trial.last_result
+        if DIVERGED in result:
+            self.end(state.number, "diverged", result[DIVERGED])
+        elif state.epoch >= self._max_epochs:
+            self.end(state.number, "completed", None)
+        else:
+            self._log.append(TrialPaused(**self._identity(state.number)))
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        number = trial.config["number"]
+        self._log.append(TrialRetried(**self._identity(number), reason=self._reason(trial)))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.end(trial.config["number"], "failed", self._reason(trial))
+
+    def end(
+        self, number: int, status: Literal["completed", "stopped", "diverged", "failed"], reason: str | None
+    ) -> None:
+        """Records the end of the training `number`."""
+        self._log.append(TrialEnded(**self._identity(number), status=status, reason=reason))
+
+    def _identity(self, number: int) -> dict[str, Any]:
+        return {"number": number, "labels": self._labels.get(number, {})}
+
+    def _state(self, trial: Any) -> TrialState:
+        return self._log.state.trials[trial.config["number"]]
+
+    def _reason(self, trial: Any) -> str:
+        """Why a training has failed, in one line.
+
+        Raises:
+            OSError: the disk is full, or the store or Ray is gone. The training is not at fault and stays unfinished.
+        """
+        if not cluster.is_up():
+            raise ConnectionError(RAY_DIED)
+        log = self._store.folder and self._store.folder / trainable.hang_log_of(trial.config["number"])
+        if log and log.exists() and (stood := log.read_text().splitlines()):
+            log.unlink()
+            return f"hung: {stood[0]} {stood[2].strip() if len(stood) > 2 else ''}".strip()
+        reason = reason_of(trial)
+        if os.strerror(errno.ENOSPC) in reason:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if StoreError.__name__ in reason:
+            raise StoreError(reason.partition(f"{StoreError.__name__}: ")[2])
+        return reason
+
+
+class CheckpointCleaner(ProcessLocal, tune.Callback):
+    """Deletes the checkpoint of a training that has ended. Those of paused and interrupted ones stay."""
+
+    def __init__(self, store: Store, log: EventLog) -> None:
+        self._store, self._log = store, log
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        number = trial.config["number"]
+        if self._log.state.trials[number].end is not None:
+            self._store.delete(trainable.checkpoint_of(number))
+
+    on_trial_error = on_trial_complete
+
+
+class AfterEachTraining(ProcessLocal, tune.Callback):
+    """Calls a function when a training was paused or has ended, and that is recorded."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._function = function
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._function()
+
+
+class WholeGpuAfterOutOfMemory(ProcessLocal, tune.Callback):
+    """Retries a trial that ran out of a GPU's memory once, alone on a whole GPU."""
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        text = Path(trial.error_file).read_text() if trial.error_file else ""
+        if self._slots.gpus and any(sign in text for sign in OUT_OF_MEMORY):
+            trial.update_resources({"cpu": self._slots.cpus, "gpu": max(1.0, self._slots.gpus)})
+            trial.max_failures = trial.run_metadata.num_failures
+
+
+def reason_of(trial: Any) -> str:
+    """The line of a trial's error that names its cause: the last one that looks like `SomeError: ...`, 300 characters.
+
+    Ray's advice after an out-of-memory kill is many lines long; its first sentence is the cause.
+    """
+    return cause_in(Path(trial.error_file).read_text() if trial.error_file else "")
+
+
+def cause_in(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        return "no reason given"
+    out_of_memory = next(
+        (line for line in lines if "OutOfMemoryError" in line or "running low on memory" in line), None
+    )
+    chosen = out_of_memory or lines[-1]
+    return chosen if len(chosen) <= 300 else f"{chosen[:297]}..."

@@ -1,0 +1,51 @@
+"""Finalists: the best trials are trained again from fresh seeds before one of them is chosen."""
+
+from typing import Any
+
+import results
+from study.config import StudyConfig
+from study.pipeline.run_context import FINALISTS, StudyContext
+from study.pipeline.trainings import PlannedTraining, run_trainings
+from study.recipe import Recipe
+from study.storage.files import write_json
+
+
+class Finalists:
+    """Trains the `--finalists` best trials' recipes again, for `--final-epochs`, on the training split.
+
+    best.json then has the one with the best mean on the validation images.
+    """
+
+    name = "finalists"
+
+    def enabled(self, config: StudyConfig) -> bool:
+        return config.finalists > 1
+
+    def run(self, context: StudyContext) -> None:
+        config, run = context.config, results.load_run(context.run_dir)
+        best = [int(number) for number in results.leaderboard(run).index[: config.finalists]]
+        recipes = {number: Recipe.from_dict(run.recipe(number)) for number in best}
+        run_trainings(
+            context,
+            [
+                PlannedTraining("finalist", recipe.with_fields({"epochs": config.final_epochs, "seed": seed}), number)
+                for seed in context.seeds(FINALISTS, config.final_seeds)
+                for number, recipe in recipes.items()
+            ],
+            "finalists",
+        )
+        if context.interruption.signal_number is None:
+            _choose(context, set(recipes))
+
+
+def _choose(context: StudyContext, numbers: set[int]) -> None:
+    run = results.load_run(context.run_dir)
+    confirmed = results.finalists(run)
+    confirmed = confirmed[confirmed.index.isin(numbers)]
+    if len(confirmed):
+        number = int(confirmed.index[0])
+        scores: dict[str, Any] = {
+            "val_accuracy": float(confirmed["search_score"][number]),
+            "confirmed": float(confirmed["confirmed_score"][number]),
+        }
+        write_json(context.run_dir / "best.json", {"recipe": run.recipe(number), "trial": number, **scores})

@@ -1,0 +1,101 @@
+"""The user's own code that a study runs: which files it names, whether they may be run, and how workers get them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from study.config import Config, TrainingConfig
+from study.errors import UserCodeError
+from study.storage.user_code import VerifiedCode, read_sources, record_user_code, verify_user_code
+from study.training.references import OBJECTS, reference_of
+
+# Setting -> what user_code calls it.
+KINDS = {"space": "space", "model": "network", "trainer": "trainer", "dataset": "dataset"}
+
+
+@dataclass(frozen=True)
+class OwnCode:
+    """Code of the user's own, by kind (space, network, trainer, dataset).
+
+    Attributes:
+        references: `file.py:name`, `package.module:name`, or `python:NAME` for an object that was passed from Python.
+        objects: reference -> the object, of the latter.
+    """
+
+    references: Mapping[str, str] = field(default_factory=dict)
+    objects: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, config: TrainingConfig) -> "OwnCode":
+        """What the settings name."""
+        references: dict[str, str] = {}
+        objects: dict[str, Any] = {}
+        for setting, kind in KINDS.items():
+            value = getattr(config, setting, None)
+            if callable(value):
+                references[kind] = reference_of(value)
+                objects[references[kind]] = value
+            elif isinstance(value, str) and is_file(value):
+                references[kind] = value
+        return cls(references, objects)
+
+    def record(self, run_dir: Path) -> None:
+        """Keeps the sources in the run, signed."""
+        record_user_code(run_dir, self.references, self.objects)
+
+    def for_workers(self) -> dict[str, Any]:
+        """`sources` and `objects` of a WorkerSetup: what a worker needs to load network and trainer."""
+        needed = {kind: each for kind, each in self.references.items() if kind in ("network", "trainer")}
+        return {
+            "sources": tuple(read_sources(each, kind, self.objects.get(each)) for kind, each in needed.items()),
+            "objects": {each: OBJECTS[each] for each in needed.values() if each in OBJECTS},
+        }
+
+
+def is_file(reference: str) -> bool:
+    """Whether a setting names code in a file or module of the user's own."""
+    place, colon, name = reference.rpartition(":")
+    return bool(colon and place and name) and place not in ("torchvision", "timm") and "/" not in name
+
+
+def verified(config: Config, run_dir: Path, given: Mapping[str, Any]) -> tuple[Config, list[str]]:
+    """The settings of a resumed run with the code that may be loaded, decided without executing anything of it.
+
+    Args:
+        given: the settings that are named now; code among them is trusted, as the user has typed its name.
+
+    Returns:
+        The settings, and lines for the user.
+
+    Raises:
+        UserCodeError: the run is somebody else's and its code was not named again, or the code has changed.
+    """
+    named = OwnCode.of(
+        config.model_copy(update={name: given.get(name) for name in KINDS if name in type(config).model_fields})
+    )
+    code: VerifiedCode = verify_user_code(
+        run_dir,
+        named.references,
+        trust=config.trust_code,
+        accept_changes=config.accept_changed_code,
+        objects=named.objects,
+    )
+    changes: dict[str, Any] = {}
+    for setting, kind in KINDS.items():
+        value = getattr(config, setting, None)
+        if kind in code.references and not callable(given.get(setting)):
+            changes[setting] = code.references[kind]
+        elif isinstance(value, str) and is_file(value) and setting not in given and kind not in code.references:
+            _refuse_unsigned(config, run_dir, setting, value)
+    return config.model_copy(update=changes), list(code.notices)
+
+
+def _refuse_unsigned(config: TrainingConfig, run_dir: Path, setting: str, value: str) -> None:
+    """A run made before code was signed may name any file."""
+    if not config.trust_code:
+        flag = setting.replace("_", "-")
+        raise UserCodeError(
+            f"{run_dir} names {setting} {value} without a signature of yours; read it, then give --{flag} {value} "
+            "again, or --trust-code"
+        )

@@ -1,0 +1,13 @@
+"""A study as a list of phases. To add one, write a class with `name`, `enabled` and `run`, and put it into the list."""
+
+from typing import Any
+
+from study.pipeline.audit import Audit
+from study.pipeline.final import Final, Reproduction
+from study.pipeline.finalists import Finalists
+from study.pipeline.run_context import Phase
+from study.pipeline.search import Search
+from study.pipeline.side_search import Control, TunedBaseline
+
+STUDY_PHASES: list[Phase[Any]] = [Search(), Audit(), Control(), TunedBaseline(), Finalists(), Final()]
+REPRODUCE_PHASES: list[Phase[Any]] = [Reproduction()]

@@ -1,0 +1,58 @@
+"""What a study is about to do, in a few lines."""
+
+from typing import Any
+
+from study.config import StudyConfig
+from study.pipeline.run_context import RunContext
+
+
+def describe(context: RunContext[Any]) -> str:
+    """The plan of a study or a reproduction, for a person."""
+    lines = _study(context) if isinstance(context.config, StudyConfig) else _reproduction(context)
+    if context.dataset.name == "synthetic":
+        lines.append("Data:   synthetic images; no number below says anything about real ones.")
+    lines += [f"Data:   {note}" for note in context.dataset.notes]
+    if context.slots.reason:
+        lines.append(f"        {context.slots.reason}.")
+    return "\n".join(lines)
+
+
+def _share(context: RunContext[Any]) -> str:
+    slots = context.slots
+    return f"{slots.count} at once on {slots.cpus:g} CPU" + (f" and {slots.gpus:g} GPU" if slots.gpus else "") + " each"
+
+
+def _reproduction(context: RunContext[Any]) -> list[str]:
+    config = context.config
+    epochs = context.study.content["max_epochs"]
+    return [f"Training: {config.recipe}, {_count(config.seeds, 'seed')}, {_count(epochs, 'epoch')}, {_share(context)}."]
+
+
+def _study(context: RunContext[Any]) -> list[str]:
+    config, content = context.config, context.study.content
+    seeds = "one seed" if config.final_seeds == 1 else f"{config.final_seeds} seeds"
+    rungs = ", ".join(map(str, content["rungs"]))
+    compared = f", compared after {rungs}" if rungs and config.scheduler != "none" else ""
+    lines = [
+        f"Search: {_count(config.samples, 'trial')} from space {content['space']}, {_share(context)}.",
+        f"        {_count(config.max_epochs, 'epoch')} each{compared}: "
+        f"{config.samples * config.max_epochs} epochs if nothing is stopped.",
+    ]
+    if config.fix:
+        lines.append(f"        In all of them {', '.join(f'{name} is {value}' for name, value in config.fix.items())}.")
+    if warm := content["warm_start"]:
+        lines.append(f"        The sampler knows {_count(len(warm['trials']), 'trial')} of {warm['run']}.")
+    if config.audit:
+        lines.append(f"Audit:  {_count(config.audit, 'stopped trial')}, trained to the end.")
+    if config.control:
+        lines.append("Control: random search with as many epochs.")
+    if config.tune_baseline:
+        lines.append("Tuning of the baseline's lr and batch size, with as many epochs.")
+    if config.finalists > 1:
+        lines.append(f"Finalists: the {config.finalists} best, {_count(config.final_epochs, 'epoch')}, {seeds} each.")
+    lines.append(f"Final:  winner and baseline, {_count(config.final_epochs, 'epoch')}, {seeds} each.")
+    return lines
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

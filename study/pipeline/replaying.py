@@ -1,0 +1,132 @@
+"""Trains one trial of a run again and compares each epoch with the event log."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+import results
+from results import Run
+from study.config import StudyConfig
+from study.data import Dataset
+from study.errors import UsageError
+from study.pipeline.own_code import verified
+from study.pipeline.runs import began_with
+from study.pipeline.start import load_dataset
+from study.recipe import Recipe
+from study.storage.provenance import git, machine
+from study.training.loop import Diverged
+from study.training.trainer import build_trainer
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What came out.
+
+    Attributes:
+        same: whether every number of every epoch is equal.
+        epochs: one row an epoch and metric. RangeIndex; columns `training_iteration`, `metric`, `recorded`, `replayed`.
+        why: what may explain a difference, in a sentence; empty where all is the same.
+    """
+
+    same: bool
+    epochs: pd.DataFrame
+    why: str
+
+
+def replay(run_dir: Path, trial: int, data_dir: Path, say: Callable[[str], None]) -> Replay:
+    """Trains the trial `trial` again, until an epoch differs from the event log or all of them were compared.
+
+    Args:
+        say: takes one line an epoch.
+
+    Raises:
+        UsageError: the run has no such trial with a finished epoch, or the images are not those of the run.
+    """
+    run = results.load_run(run_dir)
+    of_trial = run.epochs[run.epochs["number"] == trial].set_index("training_iteration")
+    if of_trial.empty:
+        known = ", ".join(map(str, run.trials.index[run.trials["epochs"] > 0])) or "none"
+        raise UsageError(f"trial is {trial}; allowed, with a finished epoch in {run.path}: {known}")
+    asked = began_with(StudyConfig, run.study).model_copy(update={"data_dir": data_dir})
+    config, notices = verified(asked, run.path, {})
+    for notice in notices:
+        say(notice)
+    dataset = _dataset(run, config, say)
+    metrics = [name for name in of_trial.columns if name == "train_loss" or name.startswith("val_")]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(run.study.get("threads", 1))
+    say(f"Trial {trial} of {run.path}: {len(of_trial)} epochs, {torch.get_num_threads()} thread(s), "
+        f"torch {torch.__version__}.")  # fmt: skip
+    rows: list[dict[str, Any]] = []
+    try:
+        recipe = Recipe.from_dict(run.recipe(trial))
+        for epoch in build_trainer(config.trainer, recipe, *dataset.split(), spec=dataset.spec):
+            recorded = of_trial.loc[epoch.number]
+            new = [
+                {
+                    "training_iteration": epoch.number,
+                    "metric": name,
+                    "recorded": recorded[name],
+                    "replayed": epoch.metrics[name],
+                }
+                for name in metrics
+                if name in epoch.metrics and pd.notna(recorded[name])
+            ]
+            rows += new
+            different = [row for row in new if row["recorded"] != row["replayed"]]
+            say(_line(epoch, different))
+            if different or epoch.number == of_trial.index.max():
+                break
+    except Diverged as diverged:
+        say(f"The training diverged: {diverged}.")
+    finally:
+        torch.set_num_threads(threads)
+    table = pd.DataFrame(rows, columns=["training_iteration", "metric", "recorded", "replayed"])
+    last = int(table["training_iteration"].max()) if len(table) else 0
+    same = last == of_trial.index.max() and bool((table["recorded"] == table["replayed"]).all())
+    why = "" if same else _why(run)
+    say(f"The same to the last bit, all {last} epochs." if same else f"Not the same, from epoch {last} on. {why}")
+    return Replay(same, table, why)
+
+
+def _dataset(run: Run, config: StudyConfig, say: Callable[[str], None]) -> Dataset:
+    dataset = load_dataset(config, say)
+    if dataset.digests()["split_digest"] != run.study["data"]["split_digest"]:
+        raise UsageError(
+            f"the images in {config.data_dir}, or their split, are not those that {run.path} was made with"
+        )
+    return dataset
+
+
+def _line(epoch: Any, different: list[dict[str, Any]]) -> str:
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in epoch.metrics.items() if value is not None)
+    if not different:
+        return f"epoch {epoch.number}: {shown}"
+    first = different[0]
+    return (
+        f"epoch {epoch.number}: {shown}; {first['metric']} is {first['replayed']!r}, the event log has "
+        f"{first['recorded']!r}"
+    )
+
+
+def _why(run: Run) -> str:
+    """What a curve depends on besides the recipe, where it differs from the time of the run."""
+    was, now = run.study["hardware"], machine()
+    reasons = [
+        f"{name} was {run.study['versions'][name]}, here it is {version(name)}"
+        for name in ("torch", "numpy")
+        if run.study["versions"].get(name) != version(name)
+    ]
+    if was["cpu"] != now["cpu"]:
+        reasons.append(f"the processor was {was['cpu']}, here it is {now['cpu']}")
+    revisions = [(found or {}).get("revision", "unknown") for found in (run.study["git"], git())]
+    if revisions[0] != revisions[1]:
+        reasons.append(f"the code was at {revisions[0][:8]}, here it is at {revisions[1][:8]}")
+    if was["gpus"]:
+        reasons.append("it was trained on a GPU, where the order of sums is not fixed")
+    return f"What differs: {'; '.join(reasons)}." if reasons else "Nothing that is recorded differs."
