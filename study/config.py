@@ -225,8 +225,8 @@ class StudyConfig(TrainingConfig):
         on_resume="keep",
         before="accuracy",
     )
-    sampler: str = setting("tpe", "which trial comes next", group="search", on_resume="keep", before="tpe")
-    scheduler: str = setting("asha", "which trials are paused", group="search", on_resume="keep", before="asha")
+    sampler: str = setting("prior", "which trial comes next", group="search", on_resume="keep", before="tpe")
+    scheduler: str = setting("curves", "which trials are paused", group="search", on_resume="keep", before="asha")
     max_epochs: int = setting(
         10, "epochs of a trial that is not stopped", group="search", on_resume="keep", ge=1, metavar="N"
     )
