@@ -106,18 +106,25 @@ def decode_image(content: bytes, target: Target) -> tuple[NDArray[np.uint8], lis
         ValueError: it is damaged, or of a kind that has no defined treatment; the message is the reason.
     """
     try:
-        with Image.open(io.BytesIO(content)) as opened:
-            opened.load()
-            upright, treatments = _upright(opened)
-    except _Unreadable as reason:
-        raise ValueError(str(reason)) from None
+        opened = Image.open(io.BytesIO(content))
     except Exception as error:
         # Damaged files make Pillow's decoders raise nearly anything: OSError, SyntaxError, struct.error, zlib.error.
         raise ValueError(_reason(error)) from None
-    image = upright.convert("L" if target.channels == 1 else "RGB")
-    if image.size != (target.width, target.height):
-        image = ImageOps.fit(image, (target.width, target.height), SCALING)
-    return np.asarray(image).reshape(target.height, target.width, target.channels), treatments
+    with opened:
+        return convert_image(opened, target)
+
+
+def convert_image(image: Image.Image, target: Target) -> tuple[NDArray[np.uint8], list[str]]:
+    """As `decode_image`, of an image that is open already."""
+    try:
+        image.load()
+        upright, treatments = _upright(image)
+    except Exception as error:
+        raise ValueError(_reason(error)) from None
+    converted = upright.convert("L" if target.channels == 1 else "RGB")
+    if converted.size != (target.width, target.height):
+        converted = ImageOps.fit(converted, (target.width, target.height), SCALING)
+    return np.asarray(converted).reshape(target.height, target.width, target.channels), treatments
 
 
 def _upright(opened: Image.Image) -> tuple[Image.Image, list[str]]:
