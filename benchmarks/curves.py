@@ -32,17 +32,20 @@ RECIPES, EPOCHS, IMAGES = 60, 27, 4_000
 SHUFFLE_SEED = 0
 
 
-def question(max_epochs: int = EPOCHS) -> SearchProblem:
+def problem(max_epochs: int = EPOCHS) -> SearchProblem:
     """What the table's recipes are drawn from: the default space, around the published recipe."""
-    return SearchProblem(search_spaces.SPACES["cnn"], "cnn", BASELINE, max_epochs, seed=0, method="random")
+    return SearchProblem(search_spaces.SPACES["cnn-wide"], "cnn-wide", BASELINE, max_epochs, seed=0, sampler="random")
 
 
 def drawn(count: int) -> Iterator[tuple[dict[str, Any], Recipe]]:
-    """The first `count` recipes of the table, each with the fields that the space drew."""
-    told = OptunaStudy(question(), optuna.storages.InMemoryStorage())
+    """The first `count` recipes of the table, each with the fields that the space varies."""
+    varied = search_spaces.hyperparameters(search_spaces.SPACES["cnn-wide"])
+    study = OptunaStudy(problem())
     for _ in range(count):
-        suggestion = told.ask()
-        yield suggestion.config, suggestion.recipe
+        suggestion = study.ask()
+        assert suggestion is not None
+        yield {name: suggestion.draw.fields[name] for name in varied}, suggestion.recipe
+        study.apply(suggestion.started())
 
 
 @cache
@@ -58,8 +61,9 @@ def curve(recipe: Recipe, data_dir: Path) -> tuple[list[float], float]:
     accuracies, seconds = [], []
     try:
         for epoch in Training(recipe, *splits(data_dir)):
-            assert epoch.val_accuracy is not None
-            accuracies.append(epoch.val_accuracy)
+            accuracy = epoch.metrics["val_accuracy"]
+            assert accuracy is not None
+            accuracies.append(accuracy)
             seconds.append(epoch.seconds)
     except Diverged:
         pass

@@ -66,8 +66,8 @@ def main() -> None:
         epochs = list(training)
         seconds = sorted(epoch.seconds for epoch in epochs)[len(epochs) // 2]
         parameters = sum(each.numel() for each in training.model.parameters())
-        widths = recipe.channels if "channels" not in recipe.meaningless() else ""
-        accuracy = epochs[-1].val_accuracy
+        widths = recipe.channels if "channels" not in recipe.unused_fields() else ""
+        accuracy = epochs[-1].metrics["val_accuracy"]
         row = (widths, recipe.precision, f"{parameters:,}", str(len(epochs)), f"{seconds:.1f}", f"{accuracy:.2%}")
         table.add_row(name, *row)
         print(name, *row, flush=True)

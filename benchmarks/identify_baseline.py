@@ -66,9 +66,9 @@ def objective(trial: optuna.Trial, train: Split) -> float:
     losses: dict[int, float] = {}
     try:
         for epoch in Training(recipe, train):
-            losses[epoch.number] = epoch.train_loss
+            losses[epoch.number] = epoch.metrics["train_loss"]
             trial.set_user_attr("losses", {str(number): loss for number, loss in losses.items()})
-            if epoch.number == 10 and abs(epoch.train_loss - PUBLISHED[10]) > STOP_BEYOND:
+            if epoch.number == 10 and abs(epoch.metrics["train_loss"] - PUBLISHED[10]) > STOP_BEYOND:
                 break
     except Diverged:
         return 100.0

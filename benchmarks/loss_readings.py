@@ -40,8 +40,14 @@ def main() -> None:
     table = Table("epoch", "published", "mean of epoch", "last batch", "last 100 batches", "after the epoch", box=None)
     for epoch in training:
         if epoch.number in PUBLISHED:
-            after = float(F.cross_entropy(training.predict(images), labels))
-            readings = (PUBLISHED[epoch.number], epoch.train_loss, batches[-1], sum(batches[-100:]) / 100, after)
+            after = float(F.cross_entropy(training._logits(images), labels))
+            readings = (
+                PUBLISHED[epoch.number],
+                epoch.metrics["train_loss"],
+                batches[-1],
+                sum(batches[-100:]) / 100,
+                after,
+            )
             table.add_row(str(epoch.number), *(f"{reading:.3f}" for reading in readings))
     Console().print(table)
 

@@ -28,8 +28,8 @@ from study.execution import trainable
 from study.execution.cluster import start_ray
 from study.execution.resources import Slots
 from study.execution.runner import Arrays, Interruption, ListSearcher, Recorder, run_trials
+from study.execution.trainable import EPOCH, METRIC
 from study.recipe import BASELINE
-from study.search.asha import EPOCH, METRIC
 from study.storage.event_log import EventLog
 from study.storage.store import Folder, Store
 from study.training.loop import Training

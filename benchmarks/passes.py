@@ -49,7 +49,7 @@ def validated(recipe: Recipe, split: Split, batches: list[int], repeats: int) ->
         for batch, took in seconds.items():
             training.EVALUATION_BATCH["cpu"] = batch
             began = time.perf_counter()
-            found.predict(torch.from_numpy(split.images))
+            found.predict(split.images)
             took.append(time.perf_counter() - began)
     return [len(split.labels) / min(took) for took in seconds.values()]
 

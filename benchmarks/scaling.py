@@ -25,17 +25,20 @@ from ray import tune
 from rich.console import Console
 from rich.table import Table
 
+from results.events import from_json
 from search_spaces import SPACES
 from study import data
 from study.execution import trainable
 from study.execution.cluster import start_ray
+from study.execution.ray_scheduler import RayScheduler
 from study.execution.resources import Slots
 from study.execution.runner import Arrays, Interruption, Recorder, run_trials
 from study.execution.searcher import OptunaSearcher
+from study.execution.trainable import EPOCH, METRIC
 from study.recipe import BASELINE
-from study.search.asha import ASHA, EPOCH, METRIC
-from study.search.optuna_study import OptunaDatabase, OptunaStudy, PausedAsPrunedStorage
+from study.search.optuna_study import OptunaDatabase, OptunaStudy
 from study.search.problem import SearchProblem
+from study.search.schedulers import NoScheduler, SchedulerSettings
 from study.storage.event_log import EventLog
 from study.storage.store import Folder, Store
 
@@ -58,22 +61,21 @@ def sleep(config: dict[str, Any], *, store: Store, **arguments: Any) -> None:
 def measure(slots: int, trials: int, seconds: float, folder: Path) -> dict[str, float]:
     """One search of sleeping trials: wall seconds, turnaround and overhead a trial (ms), the driver's growth (MB)."""
     (folder / "seconds").write_text(str(seconds))
-    question = SearchProblem(SPACES["cnn"], "cnn", BASELINE, EPOCHS, seed=0, method="random")
+    question = SearchProblem(SPACES["cnn-wide"], "cnn-wide", BASELINE, EPOCHS, seed=0, sampler="random")
     process, split = psutil.Process(), data.Split(np.zeros((1, 32, 32, 3), np.uint8), np.zeros(1, np.int64))
-    with EventLog(folder / "epochs.jsonl") as record, OptunaDatabase(folder / "optuna.db", question, []) as database:
-        asha = ASHA(EPOCHS, EPOCHS, 2, trials)
-        told = OptunaStudy(question, PausedAsPrunedStorage(asha.paused, before=0))
-        record.follow(told)
-        record.follow(database)
+    study, scheduler = OptunaStudy(question), NoScheduler(SchedulerSettings(EPOCHS, trials))
+    with EventLog(folder / "epochs.jsonl") as record, OptunaDatabase(folder / "optuna.db", question, study) as database:
+        for follower in (scheduler, study, database):
+            record.follow(lambda event, follower=follower: follower.apply(from_json(event)))
+        recorder = Recorder(record, Folder(folder).store, EPOCHS)
         before, began = process.memory_info().rss, time.perf_counter()
 
-        def note(suggestion: Any) -> None:
-            record.append({"event": "trial", "number": suggestion.number, "config": suggestion.config})
-
         run_trials(
-            OptunaSearcher(told, asha, lambda number: number < trials, note),
-            asha,
-            Recorder(record, Folder(folder).store, EPOCHS),
+            OptunaSearcher(
+                study, scheduler, lambda number: number < trials, lambda event: record.append(event.to_json())
+            ),
+            RayScheduler(scheduler, recorder.record_epoch),
+            recorder,
             count=trials,
             arrays=Arrays(split, split),
             slots=Slots(1, 0, slots, ""),

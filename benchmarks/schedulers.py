@@ -36,7 +36,9 @@ from rich.table import Table
 
 import search_spaces
 from benchmarks.curves import EPOCHS, TABLE
-from study.search.asha import ASHA, EPOCH, METRIC
+from results.events import EpochFinished, TrialEnded, TrialPromoted, TrialStarted
+from study.execution.trainable import EPOCH, METRIC
+from study.search.schedulers import ASHA, CONTINUE, STOP, SchedulerSettings
 
 ORDERS, SAMPLES = 100, 20
 
@@ -190,33 +192,37 @@ class Promotion:
     """The suite's own ASHA behind the same questions."""
 
     def __init__(self, grace_period: int, reduction_factor: int, samples: int = SAMPLES) -> None:
-        self._asha = ASHA(EPOCHS, grace_period, reduction_factor, samples)
+        self._asha = ASHA(SchedulerSettings(EPOCHS, samples, grace_period, reduction_factor))
         self._recipes: list[int] = []
         self._busy: set[int] = set()
 
     def next(self, seen: dict[int, list[float]], choose: Chooser, samples: int) -> int | None:
-        number = self._asha.promotable()
-        if number is None:
-            if len(self._recipes) >= samples:
-                self._asha.no_more_trials()
-                number = self._asha.promotable()
-            else:
-                number = len(self._recipes)
-                self._recipes.append(choose(self._recipes, seen, self._busy))
-        if number is None:
+        if len(self._recipes) >= samples:
+            self._asha.no_more_trials()
+        number = self._asha.next_promotion()
+        if number is not None:
+            self._asha.apply(TrialPromoted(number=number))
+        elif len(self._recipes) < samples:
+            number = len(self._recipes)
+            self._recipes.append(choose(self._recipes, seen, self._busy))
+            self._asha.apply(TrialStarted(number=number, config={}, seed=0))
+        else:
             return None
-        self._asha.begin(number)
         self._busy.add(self._recipes[number])
         return self._recipes[number]
 
     def continues(self, recipe: int, epoch: int, accuracy: float) -> bool:
-        on = self._asha.continues(self._recipes.index(recipe), epoch, accuracy)
-        if not on:
+        number, metrics = self._recipes.index(recipe), {METRIC: accuracy}
+        self._asha.apply(EpochFinished(number=number, epoch=epoch, metrics=metrics, seconds=0.0, time_total_s=0.0))
+        decision = self._asha.decide(number)
+        if decision != CONTINUE:
             self._busy.discard(recipe)
-        return on
+        if decision == STOP:
+            self._asha.apply(TrialEnded(number=number, status="completed", reason=None))
+        return decision == CONTINUE
 
     def failed(self, recipe: int) -> None:
-        self._asha.end(self._recipes.index(recipe))
+        self._asha.apply(TrialEnded(number=self._recipes.index(recipe), status="diverged", reason=None))
         self._busy.discard(recipe)
 
 
@@ -253,7 +259,7 @@ class Tpe:
 
     def __init__(self, curves: Curves, order: int, startup_trials: int = 10) -> None:
         self._curves, self._order, self._startup = curves, order, startup_trials
-        self._knobs = search_spaces.hyperparameters(search_spaces.SPACES["cnn"], {})
+        self._knobs = search_spaces.hyperparameters(search_spaces.SPACES["cnn-wide"], {})
 
     def __call__(self, begun: Sequence[int], seen: dict[int, list[float]], busy: set[int]) -> int:
         if not begun:

@@ -24,13 +24,14 @@ from rich.table import Table
 
 import search_spaces
 from benchmarks.curves import splits
+from results.events import EpochFinished, Event, Status, TrialEnded, TrialPaused
 from study import data
 from study.data import DataOptions
 from study.execution.searcher import OptunaSearcher
 from study.recipe import BASELINE, Recipe
-from study.search.asha import ASHA
-from study.search.optuna_study import OptunaStudy, PausedAsPrunedStorage
+from study.search.optuna_study import OptunaStudy
 from study.search.problem import SearchProblem
+from study.search.schedulers import CONTINUE, SCHEDULERS, STOP, SchedulerSettings
 from study.training.loop import Diverged, Epoch, Training
 
 TABLE = Path(__file__).with_name("search_quality.csv")
@@ -46,39 +47,41 @@ def accuracies(arm: str, seed: int, data_dir: Path) -> list[float]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     whole = arm == "random search"
     samples = WHOLE_TRIALS if whole else SAMPLES
-    method = "tpe" if arm.startswith("TPE") else "random"
-    question = SearchProblem(search_spaces.SPACES["cnn"], "cnn", BASELINE, EPOCHS, seed, method=method)  # type: ignore[arg-type]
-    asha = ASHA(EPOCHS, EPOCHS if whole else 1, 2, samples)
-    told = OptunaStudy(question, PausedAsPrunedStorage(asha.paused, before=0))
-    searcher = OptunaSearcher(
-        told, asha, lambda number: number < samples, lambda trial: told({"event": "trial", "number": trial.number})
-    )
+    sampler = "tpe" if arm.startswith("TPE") else "random"
+    problem = SearchProblem(search_spaces.SPACES["cnn-wide"], "cnn-wide", BASELINE, EPOCHS, seed, sampler=sampler)
+    scheduler = SCHEDULERS["none" if whole else "asha"](SchedulerSettings(EPOCHS, samples))
+    study = OptunaStudy(problem)
+
+    def record(event: Event) -> None:
+        scheduler.apply(event)
+        study.apply(event)
+
+    searcher = OptunaSearcher(study, scheduler, lambda number: number < samples, record)
     trainings: dict[int, Iterator[Epoch]] = {}
     found: list[float] = []
     while (asked := searcher.suggest("the only slot")) != Searcher.FINISHED:
         number = asked["number"]
         if number not in trainings:
-            trainings[number] = iter(Training(Recipe(**asked["recipe"]), *splits(data_dir)))
-        asha.begin(number)
-        status = "completed"
-        try:
-            for epoch in trainings[number]:
-                assert epoch.val_accuracy is not None
-                found.append(epoch.val_accuracy)
-                told(_event("epoch", number, training_iteration=epoch.number, val_accuracy=epoch.val_accuracy))
-                if not asha.continues(number, epoch.number, epoch.val_accuracy):
-                    break
-        except Diverged:
-            status = "diverged"
-            asha.end(number)
+            trainings[number] = iter(Training(Recipe.from_dict(asked["recipe"]), *splits(data_dir)))
+        status: Status = "completed"
+        decision = CONTINUE
+        while decision == CONTINUE:
+            try:
+                epoch = next(trainings[number])
+            except Diverged:
+                status, decision = "diverged", STOP
+                continue
+            accuracy = epoch.metrics["val_accuracy"]
+            assert accuracy is not None
+            found.append(accuracy)
+            record(
+                EpochFinished(number=number, epoch=epoch.number, metrics=epoch.metrics, seconds=0.0, time_total_s=0.0)
+            )
+            decision = scheduler.decide(number)
         searcher.on_trial_complete("the only slot")
-        if number not in asha.paused():
-            told(_event("end", number, status=status))
+        done = TrialEnded(number=number, status=status, reason=None)
+        record(done if decision == STOP else TrialPaused(number=number))
     return found
-
-
-def _event(event: str, number: int, **content: object) -> dict[str, object]:
-    return {"event": event, "number": number, **content}
 
 
 def main() -> None:

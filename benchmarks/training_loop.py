@@ -26,10 +26,10 @@ from torch.utils.data import DataLoader
 
 from benchmarks.tutorial import LocalCIFAR10
 from study import data
-from study.data import DataOptions, Split
+from study.data import CIFAR10, DataOptions, Split
 from study.recipe import BASELINE, RECIPES, Recipe
 from study.training import models
-from study.training.loop import NORMALIZATION, Training
+from study.training.loop import Training, normalization
 
 CNN = BASELINE.with_fields({"channels": "16-32", "padding": "same", "epochs": 10_000})
 CASES: dict[str, Recipe] = {
@@ -56,7 +56,7 @@ def _step(model: Module, optimizer: Optimizer, recipe: Recipe, images: Tensor, l
 
 def bare(recipe: Recipe, train: Split, validation: Split) -> Callable[[], None]:
     """Without the recipe's augmentation, which a bare loop has not."""
-    mean, std = (torch.tensor(each).view(3, 1, 1) for each in NORMALIZATION[recipe.normalization])
+    mean, std = (torch.tensor(each).view(3, 1, 1) for each in normalization(recipe, CIFAR10))
 
     def normalised(split: Split) -> tuple[torch.Tensor, torch.Tensor]:
         images = torch.from_numpy(split.images).permute(0, 3, 1, 2).float().div(255)
@@ -64,7 +64,7 @@ def bare(recipe: Recipe, train: Split, validation: Split) -> Callable[[], None]:
 
     images, labels = normalised(train)
     validation_images, validation_labels = normalised(validation)
-    model = models.build(recipe, images[:1000])
+    model = models.build(recipe, CIFAR10, images[:1000])
     optimizer = torch.optim.SGD(model.parameters(), recipe.lr, recipe.momentum)
 
     def epoch() -> None:
@@ -88,7 +88,7 @@ def loader(recipe: Recipe, train: Split, validation: Split) -> Callable[[], None
         dataset.transform = transforms.Compose([*moved, dataset.transform])
     batches = DataLoader(dataset, recipe.batch_size, shuffle=True)
     validated = DataLoader(LocalCIFAR10(validation), recipe.batch_size)
-    model = models.build(recipe, torch.stack([dataset[at][0] for at in range(1000)]))
+    model = models.build(recipe, CIFAR10, torch.stack([dataset[at][0] for at in range(1000)]))
     optimizer = torch.optim.SGD(model.parameters(), recipe.lr, recipe.momentum)
 
     def epoch() -> None:

@@ -38,8 +38,8 @@ def seen(pixels: Tensor, labels: Tensor, recipe: Recipe, epoch: int) -> tuple[Te
     """What the network sees in `epoch`, brought back to pixels uint8 [N, 32, 32, 3], and the targets of the loss."""
     images = augment.gather(pixels, torch.arange(len(pixels)), recipe, epoch)
     # The normalisation "half": what cutout blanks is mid-grey.
-    normalised = augment.jitter(images, recipe) / 127.5 - 1
-    blended, targets = augment.blend(augment.cutout_square(normalised, recipe), labels, recipe)
+    normalised = augment.augment(images, recipe, "pixels") / 127.5 - 1
+    blended, targets = augment.blend(augment.augment(normalised, recipe, "normalized"), labels, recipe, len(CLASSES))
     return (blended * 127.5 + 127.5).round().to(torch.uint8).permute(0, 2, 3, 1), targets
 
 
@@ -55,7 +55,7 @@ def caption(target: Tensor) -> str:
 
 def picture(pixels: Tensor, labels: Tensor, recipe: Recipe) -> Image.Image:
     """A row of the images as they are, and a row for each epoch."""
-    tile = augment.SIDE * SCALE
+    tile = pixels.shape[1] * SCALE
     sheet = Image.new("RGB", (LEFT + IMAGES * (tile + 8), (1 + EPOCHS) * (tile + MARGIN)), "white")
     draw = ImageDraw.Draw(sheet)
     rows = [("original", pixels, labels)]

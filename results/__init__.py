@@ -1,7 +1,7 @@
 """What came out: a run directory as pandas tables, and the questions they answer.
 
     run = results.load("runs/my-study")
-    results.leaderboard(run.trials)
+    results.leaderboard(run)
 
 Importing it loads neither torch nor ray; Optuna, SciPy and plotly come with what needs them. Pictures are in
 `results.plots`, the page in `results.report`.
@@ -9,8 +9,8 @@ Importing it loads neither torch nor ray; Optuna, SciPy and plotly come with wha
 
 from results.analysis import (
     best,
+    common_epoch,
     comparable,
-    compare,
     confusion,
     effects,
     epochs_saved,
@@ -20,6 +20,7 @@ from results.analysis import (
     per_class,
     rank_correlation,
 )
+from results.comparison import compare
 from results.doctor import Finding, diagnose
 from results.evidence import (
     attribution,
@@ -31,17 +32,21 @@ from results.evidence import (
     rung_correlation,
     sentences,
 )
+from results.metric import Metric
 from results.next_space import next_space
-from results.tables import Run, RunError, load, load_run, load_runs, write_tables
+from results.run import Run, RunError
+from results.run_directory import find_run, find_runs, load, load_run, load_runs, write_tables
 
 __all__ = [
     "Finding",
+    "Metric",
     "Run",
     "RunError",
     "attribution",
     "audited",
     "best",
     "budget",
+    "common_epoch",
     "comparable",
     "compare",
     "confusion",
@@ -51,6 +56,8 @@ __all__ = [
     "epochs_saved",
     "evidence",
     "finalists",
+    "find_run",
+    "find_runs",
     "importance",
     "incumbent",
     "leaderboard",

@@ -21,11 +21,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from results.analysis import best, compare, leaderboard
+from results.analysis import best, leaderboard
+from results.comparison import compare
 from results.doctor import diagnose
 from results.next_space import next_space
-from results.tables import RUNS_DIR, Run, RunError, find_runs, load_run
-from results.text import show, test_accuracy
+from results.run import Run, RunError
+from results.run_directory import RUNS_DIR, find_runs, load_run
+from results.text import show
+from results.words import mean_accuracy
 
 # A pipe has no width to fit into: a trial or a run is a line there, for grep.
 PIPE_WIDTH = 10_000
@@ -70,6 +73,9 @@ def flags() -> Parser:
     exported.add_argument("--output", type=Path, metavar="FILE", help=about)
     listed = command("list", _list, "all runs: date, space, samples, best, verdict, status", with_json=True)
     listed.add_argument("directory", metavar="DIR", nargs="?", type=Path, default=Path(RUNS_DIR))
+    fetched = command("fetch", _fetch, "bring a run here from the store that a cluster wrote it to", with_json=False)
+    fetched.add_argument("url", metavar="URL", help="the run in its store, such as s3://BUCKET/studies/NAME")
+    fetched.add_argument("--runs-dir", type=Path, default=Path(RUNS_DIR), metavar="DIR", help="where runs are kept")
     return parser
 
 
@@ -98,7 +104,7 @@ def _show(asked: argparse.Namespace) -> None:
     if asked.next_space is not None:
         _write_next_space(run, asked.next_space)
     if asked.json:
-        ranked = leaderboard(run.trials)
+        ranked = leaderboard(run)
         winner = None if ranked.empty else {"number": int(ranked.index[0]), "recipe": run.recipe(int(ranked.index[0]))}
         content = {"study": run.study, "winner": winner, "final": run.final, "dropped": run.dropped}
         findings = [asdict(finding) for finding in diagnose(run)]
@@ -178,7 +184,7 @@ def _verdict(row: "pd.Series[Any]", first: object) -> str:
 def _said(column: str, value: Any) -> str:
     if pd.isna(value):
         return ""
-    if column in ("val_accuracy", "test_accuracy"):
+    if column == "test_accuracy":
         return f"{value:.2%}"
     if column == "difference":
         return f"{100 * value:+.2f} points"
@@ -218,6 +224,12 @@ def _export_optuna(run: Run, output: Path) -> None:
     study.add_trials(run.to_optuna().trials)
 
 
+def _fetch(asked: argparse.Namespace) -> None:
+    from results.fetch import fetch
+
+    print(fetch(asked.url, asked.runs_dir))
+
+
 def _list(asked: argparse.Namespace) -> None:
     paths = find_runs(asked.directory)
     if not paths:
@@ -233,9 +245,7 @@ def _list(asked: argparse.Namespace) -> None:
         space = "(baseline)" if row["kind"] == "baseline" else str(row["space"] or "")
         made_up = " (synthetic images)" if row["dataset"] == "synthetic" else ""
         samples = "" if row["kind"] == "baseline" else str(row["samples"] or "")
-        accuracies = (
-            "" if row[name] is None else f"{row[name]:.2%}" for name in ("best_val_accuracy", "test_accuracy")
-        )
+        accuracies = (row["best"] or "", "" if row["test_accuracy"] is None else f"{row['test_accuracy']:.2%}")
         cells = (row["date"] or "", row["run"], space + made_up, samples, *accuracies, row["verdict"] or "")
         table.add_row(*(Text(cell) for cell in (*cells, row["status"])))
     # A run is a line in a terminal as well: in narrow columns neither dates nor paths could be read or copied.
@@ -243,7 +253,7 @@ def _list(asked: argparse.Namespace) -> None:
 
 
 def _listed(path: Path) -> dict[str, Any]:
-    columns = ("date", "run", "kind", "space", "dataset", "samples", "best_val_accuracy", "test_accuracy", "verdict")
+    columns = ("date", "run", "kind", "space", "dataset", "samples", "best", "test_accuracy", "verdict")
     row: dict[str, Any] = {**dict.fromkeys(columns), "run": str(path)}
     try:
         run = load_run(path)
@@ -252,10 +262,10 @@ def _listed(path: Path) -> dict[str, Any]:
     study, final = run.study, run.final or {}
     row |= {"date": str(study["created"])[:16].replace("T", " "), "status": study["status"]}
     row |= {name: study[name] for name in ("kind", "space", "dataset", "samples")}
-    if len(leaderboard(run.trials)):
-        row["best_val_accuracy"] = float(best(run.trials)["val_accuracy"])
+    if len(leaderboard(run)):
+        row["best"] = run.metric.text(float(best(run)[run.metric.column]))
     side = final.get("winner") or final.get("recipe_under_test")
-    return {**row, "test_accuracy": side and test_accuracy(side), "verdict": final.get("verdict")}
+    return {**row, "test_accuracy": side and mean_accuracy(side), "verdict": final.get("verdict")}
 
 
 def _console() -> Console:

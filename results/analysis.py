@@ -1,104 +1,120 @@
-"""Questions that a study's tables answer, as pure functions on them. See docs/run-directory.md for the columns."""
+"""Questions that a run's tables answer, as pure functions of a Run. See docs/run-directory.md for the columns.
+
+Trials are ranked by the run's own metric: accuracy, unless study.json names another.
+"""
 
 import math
+import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from results import significance as statistics
+from results.run import Run
+from results.words import count
 
 if TYPE_CHECKING:
-    from results.tables import Run
+    import optuna
 
 
-def leaderboard(trials: pd.DataFrame) -> pd.DataFrame:
-    """The trials table, best first: by val_accuracy at the last epoch, ties to the earlier trial.
+def leaderboard(run: Run) -> pd.DataFrame:
+    """The trials table, best first: by the run's metric at the last epoch, ties to the earlier trial.
 
     Trials without a finished epoch, and those that diverged or failed, are left out.
     """
-    usable = trials[trials["val_accuracy"].notna() & ~trials["status"].isin(["diverged", "failed"])]
-    return usable.sort_values("val_accuracy", ascending=False, kind="stable")
+    trials, column = run.trials, run.metric.column
+    usable = trials[trials[column].notna() & ~trials["status"].isin(["diverged", "failed"])]
+    return usable.sort_values(column, ascending=not run.metric.maximize, kind="stable")
 
 
-def best(trials: pd.DataFrame) -> pd.Series:
+def best(run: Run) -> pd.Series:
     """The winner's row of the trials table; its name is the trial's number.
 
     Raises:
         ValueError: no trial has a finished epoch.
     """
-    ranked = leaderboard(trials)
+    ranked = leaderboard(run)
     if ranked.empty:
         raise ValueError("no trial has finished an epoch without diverging or failing")
     return ranked.iloc[0]
 
 
-def epochs_saved(trials: pd.DataFrame, max_epochs: int) -> float:
-    """The share of the epochs that early stopping saved, against training every trial for `max_epochs`."""
-    return 1 - float(trials["epochs"].sum()) / (max_epochs * len(trials)) if len(trials) else 0.0
+def epochs_saved(run: Run) -> float:
+    """The share of the epochs that early stopping saved, against training every trial for max_epochs."""
+    trials = run.trials
+    return 1 - float(trials["epochs"].sum()) / (run.study["max_epochs"] * len(trials)) if len(trials) else 0.0
 
 
-def incumbent(trials: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
-    """The best validation accuracy seen so far, of any trial at any epoch, against what had been spent by then.
+def incumbent(run: Run) -> pd.DataFrame:
+    """The best value of the run's metric seen so far, of any trial at any epoch, against what had been spent by then.
 
     Returns:
         RangeIndex, one row per epoch of any trial in the order of time. Columns `epochs_spent` (int64, of all trials
         together, from 1), `seconds` (since the first trial began), `number` (int64, the trial that holds the best),
-        `training_iteration` (int64, its epoch, from 1), `val_accuracy` (fraction). Empty without a measured epoch.
+        `training_iteration` (int64, its epoch, from 1), `val_<metric>`. Empty without a measured epoch.
     """
-    measured = epochs.dropna(subset="val_accuracy").sort_values("time", kind="stable", ignore_index=True)
-    best = measured["val_accuracy"].cummax()
-    rises = measured["val_accuracy"] > best.shift(fill_value=-math.inf)
+    column = run.metric.column
+    measured = run.epochs.dropna(subset=column).sort_values("time", kind="stable", ignore_index=True)
+    values = measured[column] if run.metric.maximize else -measured[column]
+    best_so_far = values.cummax()
+    rises = values > best_so_far.shift(fill_value=-math.inf)
     holders = measured[["number", "training_iteration"]].where(rises).ffill().astype("int64")
-    seconds = measured["time"] - trials["started"].min()
+    seconds = measured["time"] - run.trials["started"].min()
     spent = pd.DataFrame({"epochs_spent": measured.index.astype("int64") + 1, "seconds": seconds})
-    return spent.join(holders).assign(val_accuracy=best)
+    return spent.join(holders).assign(**{column: best_so_far if run.metric.maximize else -best_so_far})
 
 
-def effects(trials: pd.DataFrame, knob: str, bins: int = 4) -> pd.DataFrame:
-    """What became of the trials, by the value of one knob, whatever the others were.
+def effects(run: Run, hyperparameter: str, bins: int = 4) -> pd.DataFrame:
+    """What became of the trials, by the value of one hyperparameter, whatever the others were.
 
-    Accuracies are of whole trials only: those that were stopped early were measured after fewer epochs. Where ASHA has
-    left few whole ones, `effects(run.at_epoch(1).trials, knob)` compares all of them, early on. Few trials in a row,
-    or a searcher that drew a value mostly beside other good ones, make a difference between rows that the knob does
-    not.
+    Values are of completed trials only: those that were stopped early were measured after fewer epochs. Where ASHA has
+    left few completed ones, `effects(run.at_epoch(1), hyperparameter)` compares all of them, early on. With few trials
+    in a row, or a sampler that drew a value mostly beside other good ones, rows differ by more than the hyperparameter.
 
     Args:
-        knob: a Recipe field that the space drew.
+        hyperparameter: one that the space drew.
         bins: numbers with more values than this are put into as many bins of about equal counts, with edges of three
             digits.
 
     Returns:
-        Index `knob`'s values, or intervals of them closed on the left, ascending. Columns `trials`, `completed`,
-        `stopped`, `failed` (diverged or failed) (int64), `median`, `best` (fractions, of completed trials; NaN where
-        there is none).
+        Index `hyperparameter`'s values, or intervals of them closed on the left, ascending. Columns `trials`,
+        `completed`, `stopped`, `failed` (diverged or failed) (int64), `median`, `best` (of the run's metric, over
+        completed trials; NaN where there is none).
 
     Raises:
-        KeyError: no trial has drawn `knob`.
+        KeyError: no trial has drawn `hyperparameter`.
     """
-    column = f"config/{knob}"
-    if column not in trials:
-        raise KeyError(f"no trial has drawn {knob!r}")
-    drawn = trials.dropna(subset=column)
-    values: Any = drawn[column]
+    column = run.drawn(hyperparameter)
+    drawn, values = run.trials[column.notna()], column.dropna()
     if pd.api.types.is_bool_dtype(values):
         values = values.astype("bool")
     elif pd.api.types.is_numeric_dtype(values) and values.nunique() > bins:
         values = pd.cut(values.astype("float64"), _edges(values.astype("float64"), bins), right=False)
-    accuracy = drawn["val_accuracy"].where(drawn["status"] == "completed")
+    elif not pd.api.types.is_numeric_dtype(values):
+        values = values.astype(pd.CategoricalDtype(sorted(values.unique(), key=in_order), ordered=True))
+    measured = drawn[run.metric.column].where(drawn["status"] == "completed")
     table = pd.DataFrame(
         {
             "trials": 1,
             "completed": drawn["status"] == "completed",
             "stopped": drawn["status"] == "stopped",
             "failed": drawn["status"].isin(["diverged", "failed"]),
-            "median": accuracy,
-            "best": accuracy,
+            "median": measured,
+            "best": measured,
         }
     )
-    how = {"trials": "sum", "completed": "sum", "stopped": "sum", "failed": "sum", "median": "median", "best": "max"}
-    return table.groupby(values.rename(knob), observed=True).agg(how)
+    best_is = "max" if run.metric.maximize else "min"
+    how = dict.fromkeys(("trials", "completed", "stopped", "failed"), "sum") | {"median": "median", "best": best_is}
+    return table.groupby(values.rename(hyperparameter), observed=True).agg(how)
+
+
+def in_order(value: Any) -> tuple[Any, ...]:
+    """A sort key of choices: numbers by size, and widths such as "16-32" by their numbers, "8-16" before "32-64"."""
+    if isinstance(value, str):
+        parts = re.split(r"(\d+)", value)
+        return (1, *(int(part) if part.isdecimal() else part for part in parts))
+    return (0, value) if isinstance(value, int | float) else (2, str(value))
 
 
 def _edges(values: "pd.Series[float]", bins: int) -> list[float]:
@@ -117,169 +133,123 @@ def _to_three_digits(value: float, whole: Callable[[float], int]) -> float:
     return float(f"{whole(value * 10**digits) * 10.0**-digits:.3g}")
 
 
-def rank_correlation(run: "Run") -> pd.DataFrame:
-    """Do early rungs predict the end? Among whole trials, and for the winner among all that reached the rung.
+FEWEST_FOR_CORRELATION = 3
 
-    Whole trials have survived every rung, so that the correlation is of a selection and lower than it would be over
-    all trials.
+
+def rank_correlation(run: Run) -> pd.DataFrame:
+    """Do early rungs predict later ones? Over the trials that reached both, and for the winner over all at the rung.
+
+    Trials that came further have passed every rung before, so the correlation is of a selection and lower than it
+    would be over all trials. ASHA often lets only one or two trials reach the end; then a rung is compared with the
+    longest later rung that at least three trials reached, which `against` names.
 
     Returns:
-        Index `rung` (epochs, ascending, below max_epochs). Columns `trials` (int64, whole ones), `spearman` (of
-        val_accuracy at the rung and at the end; NaN below 3 trials), `winner_rank` (Int64, from 1, missing if the
-        winner has not reached it), `of` (int64, trials that reached it), `winner_cut` (boolean: the winner's accuracy
-        there is below the quantile 1 - 1/reduction_factor of all, so that ASHA would not have promoted it, had it
-        seen all first).
+        Index `rung` (epochs, ascending, below max_epochs). Columns `against` (int64, the epoch that it is compared
+        with), `trials` (int64, those that reached both), `spearman` (of the run's metric; NaN below 3 trials, or where
+        all are equal), `winner_rank` (Int64, from 1, missing if the winner has not reached the rung), `of` (int64,
+        trials that reached it), `winner_cut` (boolean: the winner is worse there than the quantile that ASHA promotes,
+        1/reduction_factor of all, so that ASHA would not have promoted it, had it seen all first).
     """
-    table = run.epochs.pivot(index="number", columns="training_iteration", values="val_accuracy")
-    whole = run.trials.index[run.trials["status"] == "completed"]
-    ranked = leaderboard(run.trials)
+    table = run.epochs.pivot(index="number", columns="training_iteration", values=run.metric.column)
+    table = table if run.metric.maximize else -table
+    usable = run.trials.index[~run.trials["status"].isin(["diverged", "failed"])]
+    table = table[table.index.isin(usable)]
+    ranked = leaderboard(run)
+    end = run.study["max_epochs"]
+    lengths = sorted({*run.study["rungs"], end} & set(table.columns))
     rows = []
-    for rung in run.study["rungs"]:
-        if rung >= run.study["max_epochs"] or rung not in table:
-            continue
+    for rung in [length for length in lengths if length < end]:
         there = table[rung].dropna()
-        both = pd.DataFrame({"there": there, "end": run.trials["val_accuracy"]}).loc[there.index.intersection(whole)]
+        later = [length for length in lengths if length > rung]
+        enough = [
+            length for length in later if table[[rung, length]].notna().all(axis=1).sum() >= FEWEST_FOR_CORRELATION
+        ]
+        against = (enough or later or [end])[-1]
+        both = table[[rung, against]].dropna() if against in table else pd.DataFrame({rung: [], against: []})
         # Spearman's rho is Pearson's r of the ranks; a constant has no ranks to compare.
-        comparable = len(both) >= 3 and (both.nunique() > 1).all()
+        comparable = len(both) >= FEWEST_FOR_CORRELATION and (both.nunique() > 1).all()
         at_rung = there.get(ranked.index[0]) if len(ranked) else None
         cutoff = there.quantile(1 - 1 / run.study["reduction_factor"])
         rows.append(
             {
                 "rung": rung,
+                "against": against,
                 "trials": len(both),
-                "spearman": both["there"].rank().corr(both["end"].rank()) if comparable else math.nan,
+                "spearman": both[rung].rank().corr(both[against].rank()) if comparable else math.nan,
                 "winner_rank": pd.NA if at_rung is None else int((there > at_rung).sum()) + 1,
                 "of": len(there),
                 "winner_cut": pd.NA if at_rung is None else bool(at_rung < cutoff),
             }
         )
-    dtypes = {"trials": "int64", "spearman": "float64", "winner_rank": "Int64", "of": "int64", "winner_cut": "boolean"}
-    return pd.DataFrame(rows, columns=["rung", *dtypes]).astype({"rung": "int64", **dtypes}).set_index("rung")
+    whole_numbers = dict.fromkeys(("rung", "against", "trials", "of"), "int64")
+    dtypes = {**whole_numbers, "spearman": "float64", "winner_rank": "Int64", "winner_cut": "boolean"}
+    columns = ["rung", "against", "trials", "spearman", "winner_rank", "of", "winner_cut"]
+    return pd.DataFrame(rows, columns=columns).astype(dtypes).set_index("rung")
 
 
 FEWEST_FOR_IMPORTANCE = 4
-ENOUGH_TRIALS_A_KNOB = 5
+ENOUGH_TRIALS_EACH = 5  # completed trials for each hyperparameter
 
 
-def comparable(run: "Run") -> "Run":
-    """The run itself, where it has about five whole trials a knob; else as it stood at the rung that most trials
-    reached, the longest of those."""
-    whole = int((run.trials["status"] == "completed").sum())
-    if whole >= ENOUGH_TRIALS_A_KNOB * len(run.knobs) or not run.study["rungs"]:
-        return run
+def common_epoch(run: Run) -> int:
+    """The epoch at which most trials can be compared: the longest rung (or max_epochs) that most trials reached."""
     lengths = sorted({*run.study["rungs"], run.study["max_epochs"]})
-    return run.at_epoch(max(lengths, key=lambda length: (int((run.trials["epochs"] >= length).sum()), length)))
+    reached = {length: int((run.trials["epochs"] >= length).sum()) for length in lengths}
+    return int(max(lengths, key=lambda length: (reached[length], length)))
 
 
-def importance(run: "Run") -> pd.DataFrame:
-    """How much of the differences in validation accuracy each knob explains, by Optuna, over the whole trials.
+def comparable(run: Run) -> Run:
+    """The run itself, where it has about five completed trials for each hyperparameter; else as it stood at the epoch
+    that most trials reached."""
+    completed = int((run.trials["status"] == "completed").sum())
+    if completed >= ENOUGH_TRIALS_EACH * len(run.hyperparameters) or not run.study["rungs"]:
+        return run
+    return run.at_epoch(common_epoch(run))
 
-    Trials that were stopped early are left out, as their accuracies are of other epochs; `importance(comparable(run))`
-    has more of them, after fewer epochs. With fewer than about five whole trials a knob the shares are noise:
-    `attrs["trials"]` says how many there were, and `attrs["warning"]` (str or None) says so in words.
+
+def importance(run: Run) -> pd.DataFrame:
+    """How much of the differences in the run's metric each hyperparameter explains, by Optuna, over completed trials.
+
+    Trials that were stopped early are left out, as their values are of other epochs; `importance(comparable(run))`
+    has more of them, after fewer epochs. With fewer than about five completed trials for each hyperparameter the
+    shares are noise: `attrs["trials"]` is how many there were, and `attrs["warning"]` (str or None) says so in words.
 
     Returns:
-        Index knob, the most important first. Columns `fanova` (Hutter et al. 2014) and `ped_anova` (Watanabe et al.
-        2023, arXiv:2304.10255), shares that sum to 1.
+        Index `hyperparameter`, the most important first. Columns `fanova` (Hutter et al. 2014) and `ped_anova`
+        (Watanabe et al. 2023, arXiv:2304.10255), shares that sum to 1.
 
     Raises:
-        ValueError: fewer than 4 whole trials.
+        ValueError: fewer than 4 completed trials, or all of them with the same value.
     """
+    completed = run.trials[run.trials["status"] == "completed"].dropna(subset=run.metric.column)
+    if len(completed) < FEWEST_FOR_IMPORTANCE:
+        raise ValueError(
+            f"{count(len(completed), 'completed trial')} cannot tell which hyperparameters matter; it takes "
+            f"{FEWEST_FOR_IMPORTANCE}"
+        )
+    if completed[run.metric.column].nunique() == 1:
+        raise ValueError(f"all {len(completed)} completed trials have the same {run.metric.words}")
+    table = _shares(run.to_optuna())
+    table.attrs["trials"] = len(completed)
+    few = len(completed) < ENOUGH_TRIALS_EACH * len(table)
+    table.attrs["warning"] = (
+        f"{len(completed)} completed trials for {count(len(table), 'hyperparameter')}: these shares are mostly noise"
+        if few
+        else None
+    )
+    return table
+
+
+def _shares(study: "optuna.Study") -> pd.DataFrame:
     import optuna
     from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
 
-    whole = int((run.trials["status"] == "completed").sum())
-    if whole < FEWEST_FOR_IMPORTANCE:
-        raise ValueError(f"whole trials are too few to tell which knobs matter: {whole}, where 4 are the least")
-    study = run.to_optuna()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         evaluators = {"fanova": FanovaImportanceEvaluator(seed=0), "ped_anova": PedAnovaImportanceEvaluator()}
     shares = {name: get_param_importances(study, evaluator=each) for name, each in evaluators.items()}
     table = pd.DataFrame(shares).fillna(0.0).sort_values("fanova", ascending=False)
-    table.index.name = "knob"
-    table.attrs["trials"] = whole
-    few = whole < ENOUGH_TRIALS_A_KNOB * len(table)
-    table.attrs["warning"] = (
-        f"{whole} whole trials for {len(table)} knobs: these shares are mostly noise" if few else None
-    )
-    return table
-
-
-def compare(runs: Sequence["Run"]) -> pd.DataFrame:
-    """Runs side by side, each against the first.
-
-    Validation accuracies may be compared where `same_split` holds, and `max_epochs` and trials are alike. Test
-    accuracies are of the winner (of a baseline run: of its recipe), first seed, each on the same images; the paired
-    test speaks of those trained models, not of the searches that found them.
-
-    Returns:
-        Index `run` (str, the path). Columns `space`, `dataset`, `status` (str), `same_data`, `same_split`,
-        `same_space` (bool, as the first run's), `trials`, `epochs` (int64), `max_epochs` (Int64), `val_accuracy`
-        (fraction, of the best trial), `test_accuracy` (fraction), `difference` (fractions, from the first run's test
-        accuracy), `only_this`, `only_first` (Int64, test images that one alone gets right), `p_value` (McNemar, exact)
-        and `verdict` ("better", "worse", "no evidence"; missing for the first run, and where one of the two has no
-        predictions or they are of other images).
-
-    Raises:
-        ValueError: fewer than two runs.
-    """
-    if len(runs) < 2:
-        raise ValueError("it takes two runs to compare")
-    first = runs[0]
-    rows = []
-    for run in runs:
-        ranked = leaderboard(run.trials)
-        rows.append(
-            {
-                "run": str(run.path),
-                "space": run.study["space"],
-                "dataset": run.study["dataset"],
-                "status": run.study["status"],
-                "same_data": run.study["data"]["digest"] == first.study["data"]["digest"],
-                "same_split": run.study["data"]["split_digest"] == first.study["data"]["split_digest"],
-                "same_space": run.study["knobs"] == first.study["knobs"],
-                "trials": len(run.trials),
-                "epochs": int(run.trials["epochs"].sum()),
-                "max_epochs": run.study.get("max_epochs"),
-                "val_accuracy": ranked["val_accuracy"].iloc[0] if len(ranked) else math.nan,
-                **_test_comparison(run, first),
-            }
-        )
-    table = pd.DataFrame(rows).set_index("run")
-    return table.astype({"max_epochs": "Int64", "only_this": "Int64", "only_first": "Int64", "verdict": "str"})
-
-
-def _test_comparison(run: "Run", first: "Run") -> dict[str, Any]:
-    ours, theirs = _correct(run), _correct(first)
-    accuracy = math.nan if ours is None else float(ours.mean())
-    found = {"test_accuracy": accuracy, "difference": math.nan, "only_this": pd.NA, "only_first": pd.NA}
-    unpaired = {**found, "p_value": math.nan, "verdict": None}
-    if run is first or ours is None or theirs is None or not ours.index.equals(theirs.index):
-        return unpaired
-    test = statistics.mcnemar(ours.to_numpy(), theirs.to_numpy())
-    difference = accuracy - float(theirs.mean())
-    proven = test.p_value < statistics.SIGNIFICANCE
-    return {
-        "test_accuracy": accuracy,
-        "difference": difference,
-        "only_this": test.only_a,
-        "only_first": test.only_b,
-        "p_value": test.p_value,
-        "verdict": "no evidence" if not proven else "better" if difference > 0 else "worse",
-    }
-
-
-def _correct(run: "Run") -> "pd.Series[bool] | None":
-    """Whether each test image was classified rightly, by image, label and what the images were."""
-    if run.predictions is None:
-        return None
-    role = "winner" if "winner" in run.predictions else "recipe_under_test"
-    if role not in run.predictions:
-        return None
-    keys = run.predictions[["image", "label"]].assign(data=run.study["data"]["digest"])
-    right = run.predictions[role] == run.predictions["label"]
-    return right.set_axis(pd.MultiIndex.from_frame(keys))
+    return table.rename_axis("hyperparameter")
 
 
 def confusion(predictions: pd.DataFrame, role: str = "winner") -> pd.DataFrame:
@@ -289,12 +259,12 @@ def confusion(predictions: pd.DataFrame, role: str = "winner") -> pd.DataFrame:
         role: whose predictions: winner, baseline or recipe_under_test.
 
     Returns:
-        Index `label` and columns `predicted` (classes, 0 to 9); test images (int64).
+        Index `label` and columns `predicted` (classes, from 0); test images (int64).
 
     Raises:
         KeyError: there are no predictions of `role`.
     """
-    classes = range(10)
+    classes = range(int(predictions[["label", role]].to_numpy().max()) + 1 if len(predictions) else 0)
     counted = pd.crosstab(predictions["label"], predictions[role])
     return counted.reindex(index=classes, columns=classes, fill_value=0).rename_axis(index="label", columns="predicted")
 
@@ -303,7 +273,7 @@ def per_class(predictions: pd.DataFrame) -> pd.DataFrame:
     """The test accuracy on each class.
 
     Returns:
-        Index `label` (classes, 0 to 9). Columns `images` (int64), one fraction per role that has predictions (winner
+        Index `label` (classes, from 0). Columns `images` (int64), one fraction per role that has predictions (winner
         and baseline, or recipe_under_test), and `difference` (winner - baseline) where there are both.
     """
     roles = [role for role in ("winner", "baseline", "recipe_under_test") if role in predictions]

@@ -14,10 +14,11 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from results.analysis import ENOUGH_TRIALS_A_KNOB, leaderboard, rank_correlation
+from results.analysis import ENOUGH_TRIALS_EACH, leaderboard, rank_correlation
 from results.ranges import leaders, moves
+from results.run import Run
 from results.significance import Z95
-from results.tables import Run
+from results.words import count
 
 Severity = Literal["serious", "notable", "minor"]
 OVERFIT = 0.75  # of the validation loss: a training loss below this share of it
@@ -57,7 +58,7 @@ def _winner_no_better(run: Run) -> Iterator[Finding]:
             more = f"`--final-seeds {max(5, 2 * seeds)}` would show a smaller difference, "
             yield Finding(name, "serious", str(run.final["sentence"]), f"{more}more `--samples` may find a larger one.")
         return
-    ranked = leaderboard(run.trials)
+    ranked = leaderboard(run)
     if len(ranked) > 1 and ranked.index[0] == 0:
         accuracy = ranked["val_accuracy"].iloc[0]
         start = "the baseline itself" if run.base == run.baseline else "the recipe that the study began with"
@@ -67,7 +68,7 @@ def _winner_no_better(run: Run) -> Iterator[Finding]:
 
 def _validation_test_gap(run: Run) -> Iterator[Finding]:
     """Validation above test, by more than chance: the final trains on more images, so its test should be higher."""
-    ranked = leaderboard(run.trials)
+    ranked = leaderboard(run)
     if run.final is None or "winner" not in run.final or ranked.empty:
         return
     validated, tested = float(ranked["val_accuracy"].iloc[0]), float(run.final["winner"]["accuracy"])
@@ -136,7 +137,8 @@ def _noise_among_leaders(run: Run) -> Iterator[Finding]:
     Noise is the standard deviation left when a straight line through each three epochs in a row is taken off: second
     differences have variance 6 times that of their terms.
     """
-    ranked = leaderboard(run.trials[run.trials["status"] == "completed"]).head(2)
+    ranked = leaderboard(run)
+    ranked = ranked[ranked["status"] == "completed"].head(2)
     if len(ranked) < 2:
         return
     late = max(4, run.study["max_epochs"] // 2)
@@ -159,10 +161,13 @@ def _noise_among_leaders(run: Run) -> Iterator[Finding]:
 
 
 def _too_few_trials(run: Run) -> Iterator[Finding]:
-    usable, knobs = len(leaderboard(run.trials)), len(run.knobs)
-    if len(run.trials) and usable < ENOUGH_TRIALS_A_KNOB * knobs:
-        evidence = f"{usable} usable trials for {knobs} knobs; {ENOUGH_TRIALS_A_KNOB} to a knob are a fair start."
-        suggestion = f"`--samples {ENOUGH_TRIALS_A_KNOB * knobs}`, or a `--space` with fewer knobs."
+    usable, hyperparameters = len(leaderboard(run)), len(run.hyperparameters)
+    if len(run.trials) and usable < ENOUGH_TRIALS_EACH * hyperparameters:
+        evidence = (
+            f"{count(usable, 'usable trial')} for {count(hyperparameters, 'hyperparameter')}; {ENOUGH_TRIALS_EACH} for "
+            "each are a fair start."
+        )
+        suggestion = f"`--samples {ENOUGH_TRIALS_EACH * hyperparameters}`, or a `--space` with fewer hyperparameters."
         yield Finding("too few trials", "notable", evidence, suggestion)
 
 

@@ -215,6 +215,10 @@ class TrialState:
 class State:
     """What the events so far add up to.
 
+    Args:
+        events: those to begin with.
+        gaps: whether lines of the log may be missing, so that a trial's start may be; else that is an error.
+
     Attributes:
         trials: by number, in the order of their start.
         epochs: finished epochs of all trials together.
@@ -223,7 +227,8 @@ class State:
         EventError: from `apply`, an event that cannot be the next one.
     """
 
-    def __init__(self, events: Iterable[Event] = ()) -> None:
+    def __init__(self, events: Iterable[Event] = (), *, gaps: bool = False) -> None:
+        self._gaps = gaps
         self.trials: dict[int, TrialState] = {}
         self.epochs = 0
         self._running: dict[int, TrialState] = {}
@@ -233,7 +238,8 @@ class State:
 
     def apply(self, event: Event) -> None:
         if isinstance(event, TrialStarted):
-            if event.number != len(self.trials):
+            in_order = event.number not in self.trials if self._gaps else event.number == len(self.trials)
+            if not in_order:
                 raise EventError(f"the event log is damaged: trial {event.number} starts out of order")
             self.trials[event.number] = self._running[event.number] = TrialState(event)
             return

@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from results.analysis import incumbent, leaderboard
+from results.run import Run
 from results.significance import Z95
-from results.tables import Run
 
 
 def finalists(run: Run) -> pd.DataFrame:
@@ -129,7 +129,7 @@ def control(run: Run) -> dict[str, float] | None:
 
 def _best_within(run: Run, epochs: int) -> float:
     """The best validation accuracy that any trial had shown after `epochs` of all trials together."""
-    path = incumbent(run.trials, run.epochs)
+    path = incumbent(run)
     within = path[path["epochs_spent"] <= epochs]
     return float(within["val_accuracy"].iloc[-1]) if len(within) else math.nan
 
@@ -203,7 +203,8 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def sentences(run: Run) -> list[str]:
     """What there is to say, one or two sentences for each kind of evidence."""
-    said = [_on_finalists(run), _on_audit(run), _on_control(run), _on_attribution(run), _on_budget(run)]
+    said: list[str] = [*(run.final or {}).get("notes", [])]
+    said += [_on_finalists(run), _on_audit(run), _on_control(run), _on_attribution(run), _on_budget(run)]
     return [sentence for sentence in said if sentence]
 
 
@@ -213,7 +214,7 @@ def _on_finalists(run: Run) -> str:
         return ""
     first = table.iloc[0]
     seeds = "one fresh seed" if first["seeds"] == 1 else f"{first['seeds']:.0f} fresh seeds"
-    ranked = leaderboard(run.trials).index
+    ranked = leaderboard(run).index
     kept = "also the search's best" if table.index[0] == ranked[0] else f"not trial {ranked[0]}, the search's best"
     scores = ", ".join(
         f"trial {number} {row['search_score']:.2%} and {row['confirmed_score']:.2%} "

@@ -7,7 +7,7 @@ python -m study.run --space next.py:space
 import textwrap
 
 from results.ranges import folded, moves
-from results.tables import Run
+from results.run import Run
 
 _SOURCE = '''{header}
 
@@ -15,7 +15,7 @@ import search_spaces
 
 BEFORE = search_spaces.load({space!r})
 
-# knob: (range or choices before, and now)
+# hyperparameter: (range or choices before, and now)
 MOVED = {moved}
 
 
@@ -24,7 +24,7 @@ def space(trial):
 
 
 class Moved:
-    """An Optuna trial whose knobs in MOVED have their new ranges; all else is the trial itself."""
+    """An Optuna trial whose hyperparameters in MOVED have their new ranges; all else is the trial itself."""
 
     def __init__(self, trial):
         self.trial = trial
@@ -68,10 +68,10 @@ def next_space(run: Run) -> str:
     if not found:
         header += "\n" + _comment("Its trials ask for no range to be moved, so this is the same space.")
     lines = []
-    for knob in dict.fromkeys(move.knob for move in found):
-        of_knob = [move for move in found if move.knob == knob]
-        lines += [textwrap.indent(_comment(move.evidence), "    ") for move in of_knob]
-        lines.append(f"    {knob!r}: ({of_knob[0].before!r}, {folded(of_knob)!r}),")
+    for hyperparameter in dict.fromkeys(move.hyperparameter for move in found):
+        of_hyperparameter = [move for move in found if move.hyperparameter == hyperparameter]
+        lines += [textwrap.indent(_comment(move.evidence), "    ") for move in of_hyperparameter]
+        lines.append(f"    {hyperparameter!r}: ({of_hyperparameter[0].before!r}, {folded(of_hyperparameter)!r}),")
     moved = "{\n" + "\n".join(lines) + "\n}" if lines else "{}"
     return _SOURCE.format(header=header, space=str(run.study["space"]), moved=moved)
 

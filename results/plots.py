@@ -20,8 +20,8 @@ import plotly.graph_objects as go
 
 from results import analysis
 from results.palette import LIGHT, TEMPLATE, TITLE_HEIGHT
-from results.tables import Run
-from results.text import word
+from results.run import Run
+from results.words import word
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 COLOURS = {
@@ -121,7 +121,7 @@ def incumbent(run: Run, against: Literal["epochs", "time"] = "epochs") -> go.Fig
 
 
 def parallel_coordinates(run: Run) -> go.Figure:
-    """Each trial a line through its knobs' values to its validation accuracy; the best tenth coloured.
+    """Each trial a line through its hyperparameters' values to its validation accuracy; the best tenth coloured.
 
     Drawn with plain lines, not as plotly's parcoords: that needs WebGL, does not print, and hides its axes on a phone.
     `layout.meta.min_width` is the width in pixels below which the axes' labels would touch.
@@ -130,13 +130,16 @@ def parallel_coordinates(run: Run) -> go.Figure:
         NothingToPlot: no trial has finished an epoch, or the study varied nothing.
     """
     ranked = _ranked(run)
-    axes = {knob: _axis(ranked[f"config/{knob}"], run.knobs.get(knob)) for knob in _drawn_knobs(ranked)}
+    axes = {
+        hyperparameter: _axis(ranked[f"config/{hyperparameter}"], run.hyperparameters.get(hyperparameter))
+        for hyperparameter in _drawn_hyperparameters(ranked)
+    }
     if not axes:
         raise NothingToPlot("The study varied nothing.")
     accuracy = ranked["val_accuracy"]
     low, high = float(accuracy.min()), float(accuracy.max())
     axes["accuracy"] = _Axis((accuracy - low) / ((high - low) or 1), {0.0: f"{low:.1%}", 1.0: f"{high:.1%}"})
-    note = "From each knob's value to the validation accuracy at the trial's last epoch, on the right."
+    note = "From each hyperparameter's value to the validation accuracy at the trial's last epoch, on the right."
     figure = _figure(run, "Parallel coordinates", note, height=460, head=84, right=76, left=16)
     leaders = math.ceil(len(ranked) / 10)
     for numbers, width, colour, opacity, name in (
@@ -150,13 +153,13 @@ def parallel_coordinates(run: Run) -> go.Figure:
             figure.add_scatter(
                 x=x, y=y, text=text, name=name, hoverinfo="text", mode="lines", line=line, opacity=opacity
             )
-    for at, (knob, axis) in enumerate(axes.items()):
+    for at, (hyperparameter, axis) in enumerate(axes.items()):
         figure.add_shape(type="line", x0=at, x1=at, y0=0, y1=1, line={"color": LIGHT.crowd, "width": 1})
         figure.add_annotation(
             x=at,
             y=1,
             yref="paper",
-            text=f"<b>{_plain(knob)}</b>",
+            text=f"<b>{_plain(hyperparameter)}</b>",
             showarrow=False,
             textangle=-30,
             xanchor="left",
@@ -184,7 +187,7 @@ def parallel_coordinates(run: Run) -> go.Figure:
 
 
 def importance(run: Run) -> go.Figure:
-    """How much of the differences between trials each knob explains, by two measures.
+    """How much of the differences between trials each hyperparameter explains, by two measures.
 
     Raises:
         NothingToPlot: there are fewer trials than the measures need.
@@ -199,9 +202,9 @@ def importance(run: Run) -> go.Figure:
     when = "that were not stopped early" if length == asked else f"that had {length} of {asked} epochs, at that moment"
     note = f"Over the {_count(trials, 'trial')} {when}, by two measures."
     if measured.attrs["warning"]:
-        note += f" Too few for {_count(len(rows), 'knob')}: mostly noise."
-    figure = _figure(run, "Importance of each knob", note, height=200 + 26 * len(rows))
-    names = [_plain(knob) for knob in rows.index]
+        note += f" Too few for {_count(len(rows), 'hyperparameter')}: mostly noise."
+    figure = _figure(run, "Importance of each hyperparameter", note, height=200 + 26 * len(rows))
+    names = [_plain(hyperparameter) for hyperparameter in rows.index]
     for name, furthest in zip(names, rows.max(axis=1), strict=True):
         line = {"color": LIGHT.grid, "width": 2}
         figure.add_shape(type="line", x0=0, x1=100 * furthest, y0=name, y1=name, layer="below", line=line)
@@ -223,21 +226,21 @@ def importance(run: Run) -> go.Figure:
     return figure.update_layout(showlegend=True)
 
 
-def effect(run: Run, knob: str) -> go.Figure:
-    """One knob's values against validation accuracy: each trial a dot, filled where it was not stopped early.
+def effect(run: Run, hyperparameter: str) -> go.Figure:
+    """One hyperparameter's values against validation accuracy: each trial a dot, filled where it was not stopped early.
 
     Raises:
-        NothingToPlot: no finished trial has drawn the knob.
+        NothingToPlot: no finished trial has drawn the hyperparameter.
     """
     ranked = _ranked(run)
-    if knob not in _drawn_knobs(ranked):
-        raise NothingToPlot(f"No finished trial has drawn {knob}.")
+    if hyperparameter not in _drawn_hyperparameters(ranked):
+        raise NothingToPlot(f"No finished trial has drawn {hyperparameter}.")
     # The best trial lies on top of the others, so it is drawn last.
-    drawn = ranked.dropna(subset=f"config/{knob}").iloc[::-1]
-    axis = _axis(drawn[f"config/{knob}"], run.knobs.get(knob))
+    drawn = ranked.dropna(subset=f"config/{hyperparameter}").iloc[::-1]
+    axis = _axis(drawn[f"config/{hyperparameter}"], run.hyperparameters.get(hyperparameter))
     is_best = drawn.index == ranked.index[0]
     colours = np.where(is_best, LIGHT.winner, LIGHT.context).tolist()
-    figure = _figure(run, _plain(knob), "", height=200 + TITLE_HEIGHT, head=8, right=12, left=44, bottom=34)
+    figure = _figure(run, _plain(hyperparameter), "", height=200 + TITLE_HEIGHT, head=8, right=12, left=44, bottom=34)
     figure.add_scatter(
         x=[_placed(axis, int(number)) for number in drawn.index],
         y=(100 * drawn["val_accuracy"]).tolist(),
@@ -249,7 +252,10 @@ def effect(run: Run, knob: str) -> go.Figure:
             "opacity": 1,
             "line": {"width": 1.2, "color": colours},
         },
-        text=[f"trial {number}<br>{_plain(knob)} {_plain(value)}" for number, value in drawn[f"config/{knob}"].items()],
+        text=[
+            f"trial {number}<br>{_plain(hyperparameter)} {_plain(value)}"
+            for number, value in drawn[f"config/{hyperparameter}"].items()
+        ],
         hovertemplate="%{text}: %{y:.2f}%<extra></extra>",
     )
     ticks = [_plain(tick) for tick in axis.ticks.values()]
@@ -490,7 +496,7 @@ def _measured(run: Run) -> pd.DataFrame:
 
 
 def _ranked(run: Run) -> pd.DataFrame:
-    ranked = analysis.leaderboard(run.trials)
+    ranked = analysis.leaderboard(run)
     if ranked.empty:
         raise NothingToPlot("No trial can be ranked.")
     return ranked
@@ -502,7 +508,7 @@ def _predictions(run: Run, *roles: str) -> pd.DataFrame:
     return run.predictions
 
 
-def _drawn_knobs(trials: pd.DataFrame) -> list[str]:
+def _drawn_hyperparameters(trials: pd.DataFrame) -> list[str]:
     columns = trials.filter(regex="^config/").dropna(axis=1, how="all").columns
     return [name.removeprefix("config/") for name in columns]
 
@@ -513,7 +519,7 @@ def _named_trials(run: Run) -> dict[int, tuple[str, str]]:
     for number in map(int, run.trials.index):
         if all(value == run.base.get(field) for field, value in run.config(number).items()):
             named[number] = ("baseline" if run.base == run.baseline else "start", LIGHT.baseline)
-    ranked = analysis.leaderboard(run.trials)
+    ranked = analysis.leaderboard(run)
     if len(ranked):
         named[int(ranked.index[0])] = (f"trial {ranked.index[0]}", LIGHT.winner)
     return {number: name for number, name in named.items() if run.trials["epochs"][number] > 0}
@@ -589,9 +595,9 @@ class _Axis:
     options: bool = False
 
 
-def _axis(values: "pd.Series[Any]", knob: Mapping[str, Any] | None) -> _Axis:
-    """A knob's axis: options evenly spaced; numbers over the knob's range, on its own scale."""
-    attributes = dict(knob["attributes"]) if knob else {}
+def _axis(values: "pd.Series[Any]", hyperparameter: Mapping[str, Any] | None) -> _Axis:
+    """A hyperparameter's axis: options evenly spaced; numbers over the hyperparameter's range, on its own scale."""
+    attributes = dict(hyperparameter["attributes"]) if hyperparameter else {}
     numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     options = "choices" in attributes or not numeric
     positions: pd.Series[float]
@@ -630,8 +636,12 @@ def _polylines(
     text: list[str] = []
     for number in map(int, numbers):
         accuracy = f"{ranked['val_accuracy'][number]:.2%}"
-        for at, (knob, axis) in enumerate(axes.items()):
-            value = "" if knob == "accuracy" else f"{_plain(knob)} {_plain(ranked[f'config/{knob}'][number])}, "
+        for at, (hyperparameter, axis) in enumerate(axes.items()):
+            value = (
+                ""
+                if hyperparameter == "accuracy"
+                else f"{_plain(hyperparameter)} {_plain(ranked[f'config/{hyperparameter}'][number])}, "
+            )
             x.append(at)
             y.append(round(_placed(axis, number), 4))
             text.append(f"trial {number}: {value}{accuracy}")

@@ -1,9 +1,9 @@
 """Which ranges of a study's space its trials ask to move: beyond an edge where the best are, away from where all fail.
 
     for move in moves(run):
-        print(move.knob, move.before, "->", move.after, move.evidence)
+        print(move.hyperparameter, move.before, "->", move.after, move.evidence)
 
-A knob whose range depends on another one is judged in the smallest range that holds all of its ranges.
+A hyperparameter whose range depends on another one is judged in the smallest range that holds all of its ranges.
 """
 
 import math
@@ -15,13 +15,14 @@ from typing import Any, Literal
 import pandas as pd
 
 from results.analysis import leaderboard
-from results.tables import Run
+from results.run import Run
+from results.words import word
 
 # The best lies on an edge in the outermost tenth of a range, if the other leaders are in its outermost quarter.
 EDGE, NEAR = 0.1, 0.25
 # How often as many leaders may agree by chance: generous, as a needless widening costs little.
 CHANCE = 0.1
-# How often any range of the study may be blamed for failures by chance, over all its knobs.
+# How often any range of the study may be blamed for failures by chance, over all its hyperparameters.
 SIGNIFICANCE = 0.05
 FEWEST = 3
 # A Recipe takes no other values, so that there is nothing beyond the edge.
@@ -33,13 +34,13 @@ class Move:
     """One range that should move.
 
     Attributes:
-        knob: the Recipe field.
+        hyperparameter: the Recipe field.
         kind: "edge": the best are at an end of the range; "failed": all trials in a part of it diverged or failed.
         before, after: (low, high) of numbers, or all the choices.
         evidence, suggestion: a sentence each.
     """
 
-    knob: str
+    hyperparameter: str
     kind: Literal["edge", "failed"]
     before: tuple[Any, ...]
     after: tuple[Any, ...]
@@ -49,7 +50,7 @@ class Move:
 
 @dataclass(frozen=True)
 class _Numbers:
-    """The range of a knob of numbers. Positions are shares of it, from 0 at low to 1 at high, on its own scale."""
+    """The range of a numeric hyperparameter. Positions are shares of it, on its own scale: 0 is low, 1 is high."""
 
     low: float
     high: float
@@ -86,17 +87,17 @@ class _Numbers:
 
 
 def moves(run: Run) -> list[Move]:
-    """The moves that the run's trials ask for, failures first, each in the order of the knobs."""
-    failed = [move for knob in run.knobs for move in _away_from_failures(run, knob)]
-    blamed = {(move.knob, _side(move)) for move in failed if _side(move) is not None}
-    edges = [move for knob in run.knobs for move in _beyond_the_edge(run, knob)]
-    return failed + [move for move in edges if (move.knob, _side(move)) not in blamed]
+    """The moves that the run's trials ask for, failures first, each in the order of the hyperparameters."""
+    failed = [move for name in run.hyperparameters for move in _away_from_failures(run, name)]
+    blamed = {(move.hyperparameter, _side(move)) for move in failed if _side(move) is not None}
+    edges = [move for name in run.hyperparameters for move in _beyond_the_edge(run, name)]
+    return failed + [move for move in edges if (move.hyperparameter, _side(move)) not in blamed]
 
 
-def folded(moves_of_knob: list[Move]) -> tuple[Any, ...]:
-    """The range or the choices after all moves of one knob of numbers, or one of choices."""
-    before, now = moves_of_knob[0].before, moves_of_knob[0].after
-    for move in moves_of_knob[1:]:
+def folded(moves_of_hyperparameter: list[Move]) -> tuple[Any, ...]:
+    """The range or the choices after all moves of one hyperparameter of numbers, or one of choices."""
+    before, now = moves_of_hyperparameter[0].before, moves_of_hyperparameter[0].after
+    for move in moves_of_hyperparameter[1:]:
         if len(before) == 2 and _side(move) is not None:
             changed = [new if new != old else kept for old, new, kept in zip(before, move.after, now, strict=True)]
             now = tuple(changed)
@@ -112,23 +113,23 @@ def _side(move: Move) -> int | None:
     return 1 if move.before[0] == move.after[0] else 0
 
 
-def _numbers(knob: dict[str, Any]) -> _Numbers | None:
-    """The knob's range, or None where it has choices."""
-    about = knob["attributes"]
-    if "choices" in about:
+def _numbers(about: dict[str, Any]) -> _Numbers | None:
+    """The range of a hyperparameter, from Optuna's JSON of its distribution; None where it has choices."""
+    ends = about["attributes"]
+    if "choices" in ends:
         return None
-    return _Numbers(about["low"], about["high"], about["log"], about["step"], knob["name"] == "IntDistribution")
+    return _Numbers(ends["low"], ends["high"], ends["log"], ends["step"], about["name"] == "IntDistribution")
 
 
-def _away_from_failures(run: Run, knob: str) -> Iterator[Move]:
+def _away_from_failures(run: Run, name: str) -> Iterator[Move]:
     """Ends of the range, or choices, of which at least three trials all diverged or failed, and not by chance."""
-    column = f"config/{knob}"
+    column = f"config/{name}"
     ended = run.trials[run.trials["status"] != "running"].dropna(subset=column)
     bad = ended["status"].isin(["diverged", "failed"])
-    limit = SIGNIFICANCE / (2 * len(run.knobs))
-    numbers = _numbers(run.knobs[knob])
+    limit = SIGNIFICANCE / (2 * len(run.hyperparameters))
+    numbers = _numbers(run.hyperparameters[name])
     if numbers is None:
-        yield from _failed_choices(run.knobs[knob]["attributes"]["choices"], knob, ended[column], bad, limit)
+        yield from _failed_choices(run.hyperparameters[name]["attributes"]["choices"], name, ended[column], bad, limit)
         return
     inside = ended[column].between(numbers.low, numbers.high)
     values, bad = ended.loc[inside, column], bad[inside]
@@ -142,22 +143,29 @@ def _away_from_failures(run: Run, knob: str) -> Iterator[Move]:
         last_bad = beyond.min() if side else beyond.max()
         between = numbers.at((numbers.position(last_bad) + numbers.position(first_good)) / 2)
         edge = first_good.item() if numbers.step else between
-        evidence = f"All {len(beyond)} trials with {knob} {'above' if side else 'below'} {_word(first_good)} "
+        evidence = f"All {len(beyond)} trials with {name} {'above' if side else 'below'} {word(first_good)} "
         old = (numbers.low, numbers.high)[side]
-        suggestion = f"Let {knob} {'end' if side else 'begin'} at {_word(edge)} instead of {_word(old)}."
+        suggestion = f"Let {name} {'end' if side else 'begin'} at {word(edge)} instead of {word(old)}."
         after = (numbers.low, edge) if side else (edge, numbers.high)
-        yield Move(knob, "failed", (numbers.low, numbers.high), after, evidence + "diverged or failed.", suggestion)
+        yield Move(name, "failed", (numbers.low, numbers.high), after, evidence + "diverged or failed.", suggestion)
 
 
 def _failed_choices(
-    choices: list[Any], knob: str, values: "pd.Series[Any]", bad: "pd.Series[bool]", limit: float
+    choices: list[Any], name: str, values: "pd.Series[Any]", bad: "pd.Series[bool]", limit: float
 ) -> Iterator[Move]:
     for choice in choices:
         chosen = bad[values == choice]
         if len(chosen) >= FEWEST and chosen.all() and _by_chance(len(chosen), bad) < limit:
-            evidence = f"All {len(chosen)} trials with {knob} {_word(choice)} diverged or failed."
+            evidence = f"All {len(chosen)} trials with {name} {word(choice)} diverged or failed."
             after = tuple(other for other in choices if other != choice)
-            yield Move(knob, "failed", tuple(choices), after, evidence, f"Leave {_word(choice)} out of {knob}.")
+            yield Move(
+                name,
+                "failed",
+                tuple(choices),
+                after,
+                evidence,
+                f"Leave {word(choice)} out of {name}.",
+            )
 
 
 def _by_chance(count: int, bad: "pd.Series[bool]") -> float:
@@ -167,20 +175,25 @@ def _by_chance(count: int, bad: "pd.Series[bool]") -> float:
 
 def leaders(run: Run) -> pd.DataFrame:
     """The best fifth of the leaderboard, at least three trials of it."""
-    ranked = leaderboard(run.trials)
+    ranked = leaderboard(run)
     return ranked.head(max(FEWEST, math.ceil(len(ranked) / 5)))
 
 
-def _beyond_the_edge(run: Run, knob: str) -> Iterator[Move]:
+def _beyond_the_edge(run: Run, name: str) -> Iterator[Move]:
     """The end of the range, or the outermost choice, at which the best trial and too many other leaders are."""
-    column = f"config/{knob}"
+    column = f"config/{name}"
     leading = leaders(run).dropna(subset=column)
-    if len(leading) < FEWEST or leading.index[0] != leaderboard(run.trials).index[0] or knob in CLOSED:
+    if len(leading) < FEWEST or leading.index[0] != leaderboard(run).index[0] or name in CLOSED:
         return
     values = leading[column].tolist()
-    numbers = _numbers(run.knobs[knob])
+    numbers = _numbers(run.hyperparameters[name])
     if numbers is None:
-        yield from _beyond_choices(tuple(run.knobs[knob]["attributes"]["choices"]), knob, values, leading.index[0])
+        yield from _beyond_choices(
+            tuple(run.hyperparameters[name]["attributes"]["choices"]),
+            name,
+            values,
+            leading.index[0],
+        )
         return
     positions = [numbers.position(value) if numbers.low <= value <= numbers.high else math.nan for value in values]
     for side in (0, 1):
@@ -191,17 +204,17 @@ def _beyond_the_edge(run: Run, knob: str) -> Iterator[Move]:
         old, new = (numbers.low, numbers.high)[side], numbers.beyond(side)
         if new == old:
             continue
-        edge = f"the {'upper' if side else 'lower'} edge of its range ({_word(numbers.low)} to {_word(numbers.high)})"
+        edge = f"the {'upper' if side else 'lower'} edge of its range ({word(numbers.low)} to {word(numbers.high)})"
         evidence = (
-            f"The best trial, {leading.index[0]}, has {knob} {_word(values[0])}, at {edge}; "
+            f"The best trial, {leading.index[0]}, has {name} {word(values[0])}, at {edge}; "
             f"{near} of the {len(values)} best are in the quarter next to it."
         )
         after = (numbers.low, new) if side else (new, numbers.high)
-        suggestion = f"Move that edge of {knob} from {_word(old)} to {_word(new)}."
-        yield Move(knob, "edge", (numbers.low, numbers.high), after, evidence, suggestion)
+        suggestion = f"Move that edge of {name} from {word(old)} to {word(new)}."
+        yield Move(name, "edge", (numbers.low, numbers.high), after, evidence, suggestion)
 
 
-def _beyond_choices(choices: tuple[Any, ...], knob: str, values: list[Any], best: Any) -> Iterator[Move]:
+def _beyond_choices(choices: tuple[Any, ...], name: str, values: list[Any], best: Any) -> Iterator[Move]:
     sizes = [_size(choice) for choice in choices]
     if None in sizes or len(choices) < 2:
         return
@@ -216,11 +229,11 @@ def _beyond_choices(choices: tuple[Any, ...], knob: str, values: list[Any], best
     if new is None or new in choices:
         return
     evidence = (
-        f"The best trial, {best}, has {knob} {_word(values[0])}, the {'largest' if largest else 'smallest'} of "
-        f"{', '.join(map(_word, choices))}; so have {agreeing} of the {len(values)} best."
+        f"The best trial, {best}, has {name} {word(values[0])}, the {'largest' if largest else 'smallest'} of "
+        f"{', '.join(map(word, choices))}; so have {agreeing} of the {len(values)} best."
     )
     after = (*choices, new) if largest else (new, *choices)
-    yield Move(knob, "edge", choices, after, evidence, f"Add {_word(new)} to the choices of {knob}.")
+    yield Move(name, "edge", choices, after, evidence, f"Add {word(new)} to the choices of {name}.")
 
 
 def _agreement_by_chance(count: int, of: int, share: float) -> float:
@@ -251,7 +264,3 @@ def _halved(choice: Any) -> Any:
         return "-".join(map(str, widths)) if min(widths) else None
     half = choice // 2 if isinstance(choice, int) else float(f"{choice / 2:.4g}")
     return half or None
-
-
-def _word(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -30,8 +30,8 @@ from results.doctor import diagnose
 from results.evidence import sentences
 from results.next_space import next_space
 from results.ranges import moves
-from results.tables import Run
-from results.text import word
+from results.run import Run
+from results.words import word
 
 _HERE = Path(__file__).parent
 # Columns of the trials table that a printed page has no room for; trials.csv has them.
@@ -178,7 +178,7 @@ def _verdict(run: Run) -> _Verdict:
             f"{mean:.2%} on the test set, {100 * (mean - published):+.2f} points from the published {published:.2%}.",
             f"After {final['final_epochs']} epochs, {seeds}, on {final['recipe_under_test']['n']:,} test images.",
         )
-    ranked = analysis.leaderboard(run.trials)
+    ranked = analysis.leaderboard(run)
     if ranked.empty:
         headline = "Not evaluated yet." if _baseline_run(run) else "No verdict yet."
         return _Verdict("none", headline, _state(run))
@@ -197,7 +197,7 @@ def _state(run: Run) -> str:
         "running": "The run is still going, or was cut off without a word.",
         "finished": "The run has finished, but its final trainings have not been evaluated.",
     }.get(status, f"The run was {status}{f' by {reason}' if status == 'stopped' else f': {reason}'}.")
-    unranked = "" if len(analysis.leaderboard(run.trials)) or _baseline_run(run) else " No trial can be ranked."
+    unranked = "" if len(analysis.leaderboard(run)) or _baseline_run(run) else " No trial can be ranked."
     return ended + unranked
 
 
@@ -230,7 +230,7 @@ def _facts(run: Run) -> list[_Fact]:
     if len(run.trials):
         counts = run.trials["status"].value_counts()
         facts.append(_Fact("Trials", f"{len(run.trials)}", ", ".join(f"{n} {status}" for status, n in counts.items())))
-        saved = analysis.epochs_saved(run.trials, run.study["max_epochs"])
+        saved = analysis.epochs_saved(run)
         of_all = f"early stopping saved {saved:.0%} of {len(run.trials) * run.study['max_epochs']}"
         note = of_all if run.study["status"] == "finished" else "so far"
         facts.append(_Fact("Epochs searched", f"{run.trials['epochs'].sum()}", note))
@@ -264,7 +264,7 @@ def _difference(run: Run) -> list[dict[str, Any]]:
     if run.final is not None and "winner" in run.final:
         winner, baseline = run.final["winner"]["recipe"], run.final["baseline"]["recipe"]
     else:
-        ranked = analysis.leaderboard(run.trials)
+        ranked = analysis.leaderboard(run)
         if ranked.empty:
             return []
         winner, baseline = run.recipe(int(ranked.index[0])), run.baseline
@@ -318,8 +318,8 @@ def _sections(run: Run) -> list[_Section]:
     search.draw("incumbent-time", partial(plots.incumbent, run, "time"))
     search.draw("parallel-coordinates", partial(plots.parallel_coordinates, run), wide=True)
     search.draw("importance", partial(plots.importance, run), wide=True)
-    for index, knob in enumerate(run.knobs):
-        search.draw(f"effect-{index}", partial(plots.effect, run, knob), small=True)
+    for index, hyperparameter in enumerate(run.hyperparameters):
+        search.draw(f"effect-{index}", partial(plots.effect, run, hyperparameter), small=True)
     begun = [] if len(run.trials) else ["No trial has begun."]
     evidence = [_Section("evidence", "How far to trust it, and what it cost")] if sentences(run) else []
     findings = _Section("findings", "Findings", begun or ([] if diagnose(run) else ["Nothing seems wrong."]))
@@ -381,10 +381,10 @@ def _trials(run: Run) -> dict[str, Any] | None:
     """The trials table cell by cell, best first and then those that cannot be ranked."""
     if run.trials.empty:
         return None
-    ranked = analysis.leaderboard(run.trials).index
+    ranked = analysis.leaderboard(run).index
     order = [*ranked, *run.trials.index.difference(ranked)]
-    knobs = [column for column in run.trials.columns if column.startswith("config/")]
-    table = run.trials.loc[order, ["status", "val_accuracy", "epochs", *knobs, *_ASIDE]].reset_index()
+    hyperparameters = [column for column in run.trials.columns if column.startswith("config/")]
+    table = run.trials.loc[order, ["status", "val_accuracy", "epochs", *hyperparameters, *_ASIDE]].reset_index()
     kinds = ["best" if position == 0 and len(ranked) else "" for position in range(len(ranked))]
     kinds += ["unranked"] * (len(order) - len(ranked))
     return {
@@ -423,8 +423,12 @@ def _cell(column: str, value: Any) -> dict[str, Any]:
 
 
 def _filter_example(run: Run) -> str:
-    numeric = [name for name, knob in run.knobs.items() if "low" in knob["attributes"]]
-    return f"completed {numeric[0]}>{word(run.knobs[numeric[0]]['attributes']['low'] * 2)}" if numeric else "completed"
+    numeric = [name for name, hyperparameter in run.hyperparameters.items() if "low" in hyperparameter["attributes"]]
+    return (
+        f"completed {numeric[0]}>{word(run.hyperparameters[numeric[0]]['attributes']['low'] * 2)}"
+        if numeric
+        else "completed"
+    )
 
 
 def _command(run: Run) -> str:

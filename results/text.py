@@ -1,6 +1,5 @@
 """A run in words for the terminal: what `python -m results show` and the end of a study print."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -10,7 +9,8 @@ from rich.text import Text
 from results.analysis import best, epochs_saved, leaderboard
 from results.doctor import diagnose
 from results.evidence import sentences
-from results.tables import Run
+from results.run import Run
+from results.words import mean_accuracy, recipe_in_words, word
 
 SHOWN = 10
 
@@ -25,9 +25,9 @@ def show(run: Run, console: Console) -> None:
         _ranking(run, console)
     elif run.study["kind"] == "search":
         console.print("The record holds no trial.")
-    ranked = leaderboard(run.trials)
+    ranked = leaderboard(run)
     if len(ranked):
-        _difference(run, int(best(run.trials).name), console)  # type: ignore[call-overload]
+        _difference(run, int(best(run).name), console)  # type: ignore[call-overload]
     if run.final is not None:
         _final(run.final, console)
     else:
@@ -45,10 +45,10 @@ def _no_final(run: Run) -> str:
 
 
 def _ranking(run: Run, console: Console) -> None:
-    ranked = leaderboard(run.trials)
+    ranked = leaderboard(run)
     counts = run.trials["status"].value_counts()
     said = ", ".join(f"{count} {status}" for status, count in counts.items())
-    saved = epochs_saved(run.trials, run.study["max_epochs"])
+    saved = epochs_saved(run)
     console.print(f"\n{len(run.trials)} trials: {said}. {run.trials['epochs'].sum()} epochs, {saved:.0%} saved.\n")
     start = "baseline" if run.base == run.baseline else "the recipe that the study began with"
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
@@ -56,8 +56,8 @@ def _ranking(run: Run, console: Console) -> None:
         table.add_column(heading, justify="left" if heading in ("status", "recipe") else "right", overflow="fold")
     for rank, (number, row) in enumerate(ranked.head(SHOWN).iterrows(), 1):
         status = row["status"] if row["status"] == "completed" else f"{row['status']} ({row['stop_reason']})"
-        recipe = start if number == 0 else words(run.config(int(number)))  # type: ignore[call-overload]
-        accuracy = f"{row['val_accuracy']:.2%}"
+        recipe = start if number == 0 else recipe_in_words(run.config(int(number)))  # type: ignore[call-overload]
+        accuracy = run.metric.text(row[run.metric.column])
         table.add_row(str(rank), str(number), accuracy, str(row["epochs"]), Text(status), Text(recipe))
     console.print(table)
 
@@ -89,7 +89,7 @@ def _final(final: Any, console: Console) -> None:
                 interval = f"{low:.2%} to {high:.2%}" if first else ""
                 table.add_row(f"{role}, seed {each['seed']}".replace("_", " "), f"{each['accuracy']:.2%}", interval)
             if len(final[role]["seeds"]) > 1:
-                mean = f"{test_accuracy(final[role]):.2%}"
+                mean = f"{mean_accuracy(final[role]):.2%}"
                 table.add_row(f"{role}, mean of {len(final[role]['seeds'])}".replace("_", " "), mean, "")
     table.add_row("published baseline", f"{final['published_accuracy']:.2%}", "")
     console.print()
@@ -115,18 +115,3 @@ def _findings(run: Run, console: Console) -> None:
     for finding in findings:
         text = Text.assemble("- ", (finding.name, "bold"), f" ({finding.severity}): {finding.evidence} ")
         console.print(text.append(finding.suggestion, "italic"))
-
-
-def test_accuracy(side: Mapping[str, Any]) -> float:
-    """A fraction, the mean over the seeds of one side of final/metrics.json."""
-    return sum(float(each["accuracy"]) for each in side["seeds"]) / len(side["seeds"])
-
-
-def words(config: dict[str, Any]) -> str:
-    """Recipe fields in one line."""
-    return ", ".join(f"{name} {word(value)}" for name, value in config.items())
-
-
-def word(value: Any) -> str:
-    """One value of a Recipe field."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

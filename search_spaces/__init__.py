@@ -3,15 +3,18 @@
     def space(trial):
         return {"lr": trial.suggest_float("lr", 1e-3, 0.1, log=True)}
 
-`python -m search_spaces` lists the ones that are here. Nothing in this package knows torch, Ray or the study.
+It may draw under any names and return fields that it derives from what it draws (docs/search-spaces.md). `python -m
+search_spaces` lists the spaces that are here. Nothing in this package knows torch, Ray or the study.
 """
 
 import difflib
 
-from search_spaces import architectures, augmentation, baseline, cnn, fast, full, optimizers, sgd
+from search_spaces import architectures, augmentation, baseline, cnn, cnn_wide, fast, full, optimizers, sgd
 from search_spaces.distributions import contains, in_words
 from search_spaces.loading import FORMS, LoadError, load_object, source_files
+from search_spaces.priors import PRIORS, Prior, priors_of, with_priors
 from search_spaces.space import (
+    Choose,
     Draw,
     Fields,
     Space,
@@ -21,16 +24,20 @@ from search_spaces.space import (
     configurations,
     draw,
     draw_known,
+    draw_with,
     draws,
     hyperparameters,
     register,
 )
 
 __all__ = [
+    "PRIORS",
     "SPACES",
+    "Choose",
     "Draw",
     "Fields",
     "LoadError",
+    "Prior",
     "Space",
     "SpaceError",
     "SpaceTrial",
@@ -39,19 +46,23 @@ __all__ = [
     "contains",
     "draw",
     "draw_known",
+    "draw_with",
     "draws",
     "hyperparameters",
     "in_words",
     "load",
     "load_object",
+    "priors_of",
     "register",
     "source_files",
+    "with_priors",
 ]
 
 SPACES: dict[str, Space] = {
     "baseline": baseline.space,
     "sgd": sgd.space,
     "cnn": cnn.space,
+    "cnn-wide": cnn_wide.space,
     "optimizers": optimizers.space,
     "augmentation": augmentation.space,
     "architectures": architectures.space,

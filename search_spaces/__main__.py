@@ -8,12 +8,13 @@ import argparse
 import inspect
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from rich.console import Console
 from rich.table import Table
 
-from search_spaces import SPACES, SpaceError, draws, hyperparameters, in_words, load
+from search_spaces import SPACES, Draw, draws, hyperparameters, in_words, load, priors_of
 from search_spaces.space import DRAWS
 
 # Where the output goes into a file or a pipe there is no width to fit into.
@@ -45,17 +46,32 @@ def values(distribution: BaseDistribution) -> str:
     return "continuous"
 
 
-def samples(name: str, number: int, seed: int) -> Table:
-    """Random draws from one space, a column each; fields that a draw does not have are left empty.
+def samples(name: str, number: int, seed: int) -> list[Table]:
+    """One table of a space's hyperparameters with their priors, and one of random draws, a column each.
+
+    The draws have the Recipe's fields, and below them what was drawn under other names; what a draw lacks is empty.
 
     Raises:
-        SpaceError: an unknown space, or one that cannot be drawn from.
+        ValueError: an unknown space, one that cannot be drawn from (SpaceError), or whose priors are none.
     """
-    found = [each.fields for each in draws(load(name), number, seed)]
-    table = Table("field", *map(str, range(number)), title=f"{number} draws from {name}")
-    for field in dict.fromkeys(field for fields in found for field in fields):
-        table.add_row(field, *(written(fields[field]) if field in fields else "" for fields in found))
-    return table
+    space = load(name)
+    priors = priors_of(space)
+    ranges = Table("hyperparameter", "range", "prior", "source", title=f"--space {name}")
+    for hyperparameter, distribution in hyperparameters(space).items():
+        prior = priors.get(hyperparameter)
+        words = ("uniform", "") if prior is None else (prior.in_words(), prior.source)
+        ranges.add_row(hyperparameter, in_words(distribution), *words)
+    found = draws(space, number, seed)
+    drawn = Table("field", *map(str, range(number)), title=f"{number} draws from {name}")
+    for values_of in ([each.fields for each in found], [_other(each) for each in found]):
+        for field in dict.fromkeys(field for values in values_of for field in values):
+            drawn.add_row(field, *(written(values[field]) if field in values else "" for values in values_of))
+    return [ranges, drawn]
+
+
+def _other(found: Draw) -> dict[str, Any]:
+    """What was drawn and is no field of the recipe, or another value of it."""
+    return {f"{name} (drawn)": value for name, value in found.params.items() if found.fields.get(name) != value}
 
 
 def written(value: object) -> str:
@@ -65,20 +81,22 @@ def written(value: object) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m search_spaces", description=__doc__.split("\n")[0])
     parser.add_argument(
-        "--show", metavar="SPACE", help="draw from this space: a name, file.py:function or module:function"
+        "--show",
+        metavar="SPACE",
+        help="ranges, priors and draws of this space: a name, file.py:function or package.module:function",
     )
     parser.add_argument("--samples", type=int, default=5, metavar="N", help="how many draws (default 5)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the draws (default 0)")
     asked = parser.parse_args(arguments)
     if asked.samples < 1:
-        parser.error(f"argument --samples: {asked.samples} is refused; allowed: 1 or more")
+        parser.error(f"argument --samples is {asked.samples}; allowed: 1 or more")
     console = Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
     try:
         if asked.show is None:
             console.print(*overview(asked.seed), sep="\n")
         else:
-            console.print(samples(asked.show, asked.samples, asked.seed))
-    except SpaceError as error:
+            console.print(*samples(asked.show, asked.samples, asked.seed), sep="\n")
+    except ValueError as error:
         parser.error(f"argument --show: {error}")
 
 

@@ -1,4 +1,4 @@
-"""Everything, conditionally: a knob exists only where it means something."""
+"""Everything, conditionally: a hyperparameter is drawn only where it has an effect."""
 
 import optuna
 

@@ -1,4 +1,4 @@
-"""Which update rule, and which learning-rate schedule."""
+"""Which optimizer, and which learning-rate schedule."""
 
 import optuna
 
@@ -7,5 +7,5 @@ from search_spaces.space import Fields
 
 
 def space(trial: optuna.Trial) -> Fields:
-    """SGD, Nesterov, Adam, AdamW and RMSprop with their own knobs; five schedules with warm-up; batch size."""
+    """SGD, Nesterov, Adam, AdamW, RMSprop, each with its hyperparameters; five schedules with warm-up; batch size."""
     return components.optimizer(trial) | components.schedule(trial) | components.batch_size(trial)

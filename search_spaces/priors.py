@@ -9,6 +9,7 @@ A sampler may draw from these or weight candidates by them. A space may have its
 Centres are what the cited works use, not the result of a search on CIFAR-10 here.
 """
 
+import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -294,14 +295,20 @@ def _is_listable(distribution: BaseDistribution) -> bool:
 
 
 def with_priors(**priors: Prior) -> Callable[[AnySpace], AnySpace]:
-    """Decorates a space with priors of its own: `@with_priors(lr=LogNormalPrior(centre=0.4, factor=2, source="..."))`.
+    """Gives a space priors of its own, as a decorator or for a space that exists; the other priors stay.
 
-    Names with a dot need the attribute itself: `space.priors = {"model.width": NormalPrior(...)}`.
+        space = with_priors(lr=LogNormalPrior(centre=0.4, factor=2, source="my notes"))(search_spaces.load("cnn"))
+
+    Names with a dot are written `with_priors(**{"model.width": ...})`.
     """
 
     def decorate(space: AnySpace) -> AnySpace:
-        space.priors = {**getattr(space, "priors", {}), **priors}  # type: ignore[attr-defined]
-        return space
+        @functools.wraps(space)
+        def same(trial: Any) -> Any:
+            return space(trial)
+
+        same.priors = {**getattr(space, "priors", {}), **priors}  # type: ignore[attr-defined]
+        return same  # type: ignore[return-value]
 
     return decorate
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from math import isclose
 from typing import Any, TypeAlias
 
@@ -17,6 +18,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from search_spaces import distributions as distributions_of
 from search_spaces.distributions import contains, in_words, plain
 from search_spaces.loading import one_line, where
+from search_spaces.priors import Prior, priors_of
 
 # Recipe field -> value.
 Fields: TypeAlias = dict[str, Any]
@@ -183,12 +185,22 @@ def draw(
     Raises:
         SpaceError: the space raises, returns no dict of fields, or draws from a range that the fixed value is not in.
     """
-    proxy = SpaceTrial(
-        lambda name, distribution: _suggest(trial, name, distribution),
-        fixed,
-        number=trial.number if number is None else number,
-        trial=trial,
-    )
+    number = trial.number if number is None else number
+    proxy = SpaceTrial(partial(_suggest, trial), fixed, number=number, trial=trial)
+    return _drawn(_fields(space, proxy, fixed), proxy, fixed)
+
+
+def draw_with(space: Space, choose: Choose, fixed: Mapping[str, Any] | None = None, *, number: int = 0) -> Draw:
+    """As `draw`, with values that `choose` gives: no Optuna trial is needed, and `register` makes one of the draw.
+
+    Args:
+        choose: (name, distribution) -> a value that the distribution contains. It is called once for each
+            hyperparameter, in the order in which the space asks, such as by a sampler's `sample_independent`.
+
+    Raises:
+        SpaceError: as `draw`.
+    """
+    proxy = SpaceTrial(choose, fixed, number=number)
     return _drawn(_fields(space, proxy, fixed), proxy, fixed)
 
 
@@ -203,8 +215,9 @@ def draw_known(
     """The draw of `space` that gives the recipe `known`: trial 0, a warm start, or a trial of an event log.
 
     Where the space asks for a hyperparameter, it gets what is fixed, else what `params` has, else the recipe's field of
-    that name, else the middle of the range or the first choice. A value that the range does not contain is shown to the
-    space as the nearest one that it does contain, and is not in the result's `params`.
+    that name, else the centre of the space's own prior, else the middle of the range or the first choice. A value that
+    the range does not contain is shown to the space as the nearest one that it does contain, or as the first choice,
+    and is not in the result's `params`.
 
     Whatever the space makes of this, the result's `fields` have the recipe's values. If the space cannot give them
     (because a field is derived from hyperparameters that are not known), the result's `params` have only what agrees
@@ -219,7 +232,7 @@ def draw_known(
     """
     fixed, params = fixed or {}, params or {}
     known = {**known, **fixed}
-    choose = _Known({**known, **params})
+    choose = _Known({**known, **params}, getattr(space, "priors", {}))
     proxy = SpaceTrial(choose, fixed, number=number)
     returned = _fields(space, proxy, fixed)
     fields = {name: known.get(name, value) for name, value in returned.items()}
@@ -289,12 +302,10 @@ def configurations(space: Space, limit: int, fixed: Mapping[str, Any] | None = N
     waiting: list[dict[str, Any]] = [{}]
     while waiting:
         choose = _Listed(waiting.pop(), limit)
-        proxy = SpaceTrial(choose, fixed)
-        fields = _fields(space, proxy, fixed)
+        found.append(draw_with(space, choose, fixed))
         waiting += reversed(choose.others)
-        if choose.endless or len(found) + 1 + len(waiting) > limit:
+        if choose.endless or len(found) + len(waiting) > limit:
             return None
-        found.append(_drawn(fields, proxy, fixed))
     return found
 
 
@@ -314,8 +325,13 @@ def check(
         The base recipe's draw, those of the known ones, the random ones.
 
     Raises:
-        SpaceError: as `draw`, naming the recipe; or a Recipe field is drawn and never returned.
+        SpaceError: as `draw`, naming the recipe; a Recipe field is drawn and never returned; the space's `priors` are
+            no priors.
     """
+    try:
+        priors_of(space)
+    except ValueError as error:
+        raise SpaceError(str(error)) from error
     found = []
     for what, recipe in [("the base recipe", base), *((f"known recipe {i}", each) for i, each in enumerate(known))]:
         try:
@@ -365,14 +381,21 @@ def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> 
 
 
 class _Known:
-    """Chooses the value that is known, else the middle of the range; notes which known values lie outside."""
+    """Chooses the value that is known, else what the space's prior recommends, else the middle of the range.
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = values
+    Attributes:
+        outside: the names of known values that the distribution does not contain.
+    """
+
+    def __init__(self, values: Mapping[str, Any], priors: Mapping[str, Prior]) -> None:
+        self._values, self._priors = values, priors
         self.outside: set[str] = set()
 
     def __call__(self, name: str, distribution: BaseDistribution) -> Any:
         if name not in self._values:
+            prior = self._priors.get(name)
+            if prior is not None:
+                return prior.centre_in(distribution, self._values)
             return distributions_of.middle(distribution)
         value = _shown(distribution, self._values[name])
         if contains(distribution, value):

@@ -127,6 +127,7 @@ def _open(arguments: Arguments, command: list[str], recipe: "Recipe", epochs: in
     import results
     from study.errors import UsageError
     from study.pipeline.run_context import Machine, as_json, resume_run, start_run
+    from study.recipe import Recipe
 
     machine = Machine.of(arguments)
     asked = {"command": command, "arguments": {**as_json(asdict(arguments)), "resume": None}}
@@ -137,7 +138,7 @@ def _open(arguments: Arguments, command: list[str], recipe: "Recipe", epochs: in
     if arguments.resume is not None:
         run_dir = Path(arguments.resume)
         run = results.load_run(run_dir)
-        if recipe.as_dict() != run.base:
+        if recipe != Recipe.from_dict(run.base):
             raise UsageError(f"recipe {arguments.recipe} is otherwise than when {run.path} began")
         if arguments.seeds < (begun := run.final_epochs["seed"].nunique()):
             raise UsageError(f"--seeds is {arguments.seeds}; allowed: at least the {begun} begun")

@@ -28,6 +28,10 @@ class WeightsError(ModelError):
     """Pretrained weights that are neither in the cache nor can be downloaded."""
 
 
+class UserCodeError(StudyError):
+    """Code that a run brings along and that is not executed before the user has said so, or that has changed."""
+
+
 class EventLogError(StudyError):
     """A run directory whose records cannot be continued."""
 

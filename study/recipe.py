@@ -1,9 +1,10 @@
-"""The Recipe: everything that fixes one training run, in one frozen value.
+"""The Recipe: everything that determines one training, in one frozen value.
 
 Every field is a scalar, so that one and the same value is an Optuna parameter, a `config/<field>` column, a CSV cell,
-a JSON value and a flag (`--fix lr=0.01`). Widths are written "16-32" for that reason.
+a JSON value and a flag (`--fix lr=0.01`). Widths are written "16-32" for that reason. What a network of your own takes
+are options, `model.depth` and the like, as many as it has.
 
-BASELINE is the published training. Its defaults are the defaults of the class, so a Recipe that names no field is it.
+BASELINE is the published training. Its values are the defaults of the class, so a Recipe without arguments equals it.
 """
 
 import dataclasses
@@ -11,12 +12,24 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from study.errors import RecipeError
+
+# The registries: none of them needs torch before one of its entries is used.
+from study.training.models import MODELS, family
+from study.training.optimizers import OPTIMIZERS
+from study.training.schedules import SCHEDULES
+
+Scalar: TypeAlias = bool | int | float | str
+
+# A network that is not in MODELS: torchvision:NAME, timm:NAME, file.py:name or package.module:name.
+REFERENCE = re.compile(r"[^:\s][^:]*:[\w.]+")
+# model.<name> is a keyword argument of the network; augmentation.<name> the strength of one that was added.
+OPTION = re.compile(r"(model|augmentation)\.[A-Za-z_]\w*")
 
 
 def _number(default: float, low: float, high: float, unit: str, *, above: bool = False) -> Any:
@@ -24,12 +37,17 @@ def _number(default: float, low: float, high: float, unit: str, *, above: bool =
     return field(default=default, metadata={"low": low, "high": high, "above": above, "unit": unit})
 
 
-def _whole(default: int, low: int, high: int, unit: str) -> Any:
+def _integer(default: int, low: int, high: int, unit: str) -> Any:
     return field(default=default, metadata={"low": low, "high": high, "above": False, "unit": unit})
 
 
 def _choice(default: Any, *options: Any, unit: str) -> Any:
     return field(default=default, metadata={"options": options, "unit": unit})
+
+
+def _registered(default: str, registry: Mapping[str, Any], unit: str) -> Any:
+    """A name in a registry, which may grow."""
+    return field(default=default, metadata={"options": registry, "unit": unit})
 
 
 def _widths(default: str, unit: str) -> Any:
@@ -38,14 +56,15 @@ def _widths(default: str, unit: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One training run of one network on CIFAR-10.
+    """The hyperparameters of one training of one network.
 
     Raises:
-        RecipeError: a value outside its field's range, naming the field, the value and what is allowed.
+        RecipeError: a value outside its field's range; the message names the field, the value and what is allowed.
+            What depends on the images as well is checked by study.training.checks.
     """
 
     # The network
-    model: str = _choice("cnn", "cnn", "fast", "resnet18", "vgg11_bn", "vgg16_bn", unit="network family")
+    model: str = _registered("cnn", MODELS, unit="network family, or a reference to a network of your own")
     channels: str = _widths("8-16", "output channels of each convolutional block, first to last")
     kernel: int = _choice(3, 3, 5, unit="pixels, side of the convolution kernel")
     padding: str = _choice("valid", "valid", "same", unit="whether convolutions keep the image size")
@@ -53,133 +72,143 @@ class Recipe:
     batch_norm: bool = _choice(False, False, True, unit="batch normalisation after each convolution")
     dropout: float = _number(0.0, 0.0, 0.9, "probability, before each fully connected layer")
     whitening: bool = _choice(True, False, True, unit="frozen first layer that whitens 2 x 2 patches")
-    pretrained: bool = _choice(False, False, True, unit="start from torchvision's ImageNet weights")
+    pretrained: bool = _choice(False, False, True, unit="start from the library's ImageNet weights")
 
     # The optimizer
-    optimizer: str = _choice("sgd", "sgd", "nesterov", "adam", "adamw", "rmsprop", unit="update rule")
+    optimizer: str = _registered("sgd", OPTIMIZERS, unit="update rule")
     lr: float = _number(0.001, 0.0, 100.0, "peak learning rate", above=True)
     momentum: float = _number(0.9, 0.0, 0.9999, "momentum of sgd, nesterov and rmsprop")
     beta1: float = _number(0.9, 0.0, 0.9999, "decay of Adam's first moment")
     beta2: float = _number(0.999, 0.0, 0.99999, "decay of Adam's second moment, and of RMSprop's square average")
     weight_decay: float = _number(0.0, 0.0, 1.0, "L2 penalty, decoupled in adamw")
-    batch_size: int = _whole(32, 1, 10_000, "images a step")
+    batch_size: int = _integer(32, 1, 10_000, "images a step")
     label_smoothing: float = _number(0.0, 0.0, 0.9, "probability mass spread over all classes")
 
-    # The learning-rate schedule, over the run's own epochs
-    schedule: str = _choice(
-        "constant", "constant", "step", "cosine", "one_cycle", "triangular", unit="shape of the decay"
-    )
-    warmup: float = _number(0.0, 0.0, 0.9, "share of the run in which lr rises linearly from lr / 25")
-    gamma: float = _number(0.1, 0.0, 1.0, "factor of each of step's two drops, at 1/2 and 3/4 of the run", above=True)
+    # The learning-rate schedule, over the training's own epochs
+    schedule: str = _registered("constant", SCHEDULES, unit="shape of the decay")
+    warmup: float = _number(0.0, 0.0, 0.9, "share of the training in which lr rises linearly from lr / 25")
+    gamma: float = _number(0.1, 0.0, 1.0, "factor of step's two drops, at 1/2 and 3/4 of the training", above=True)
 
     # The images
     normalization: str = _choice(
-        "half", "half", "cifar10", "imagenet", unit="mean and std taken off: 0.5, or a data set's"
+        "half",
+        "half",
+        "dataset",
+        "cifar10",
+        "imagenet",
+        unit="mean and std subtracted and divided by: 0.5, or measured",
     )
     flip: str = _choice("none", "none", "random", "alternating", unit="horizontal flip")
-    translate: int = _whole(0, 0, 16, "pixels, largest shift each way, edges reflected")
-    cutout: int = _whole(0, 0, 32, "pixels, side of the square blanked")
+    translate: int = _integer(0, 0, 16, "pixels, largest shift each way, edges reflected")
+    cutout: int = _integer(0, 0, 32, "pixels, side of the square blanked")
     jitter: float = _number(0.0, 0.0, 1.0, "largest relative change of brightness, contrast and saturation")
     mixup: float = _number(0.0, 0.0, 10.0, "alpha of the Beta that blends pairs of images; 0 is off")
     cutmix: float = _number(0.0, 0.0, 10.0, "alpha of the Beta that sizes the patch from another image; 0 is off")
 
-    # The run
+    # The classes
+    class_weights: str = _choice(
+        "none", "none", "balanced", unit="weight of each image in the loss: 1, or inversely as its class's images"
+    )
+    batch_sampling: str = _choice(
+        "uniform",
+        "uniform",
+        "balanced",
+        unit="images of an epoch: each once, or drawn so that classes are equally likely",
+    )
+
+    # The training
     precision: str = _choice(
         "float32",
         "float32",
         "bfloat16",
         unit="arithmetic of the network on a CPU; a GPU always mixes in half precision",
     )
-    epochs: int = _whole(30, 1, 10_000, "passes over the training images")
-    seed: int = _whole(0, 0, 2**63 - 1, "seed of initialisation, order, dropout and augmentation")
+    epochs: int = _integer(30, 1, 10_000, "passes over the training images")
+    seed: int = _integer(0, 0, 2**63 - 1, "seed of initialisation, order, dropout and augmentation")
+
+    # Pairs of option and value, such as ("model.depth", 4), sorted; a mapping is taken as well.
+    options: tuple[tuple[str, Scalar], ...] = field(default=(), metadata={})
 
     def __post_init__(self) -> None:
-        for each in dataclasses.fields(self):
-            value = getattr(self, each.name)
+        for name, each in FIELDS.items():
+            value = getattr(self, name)
             if not _fits(value, each):
-                raise RecipeError(f"Recipe field {each.name!r} is {value!r}; allowed: {allowed(each.name)}")
-        if self.model == "fast":
-            self._check_fast_widths()
-        if self.model == "cnn" and min(self.block_sides()) < 1:
-            raise RecipeError(
-                f"Recipe field 'channels' is {self.channels!r}: no pixels are left after block "
-                f"{1 + next(i for i, side in enumerate(self.block_sides()) if side < 1)}; allowed: fewer blocks, "
-                f"or padding 'same' instead of {self.padding!r}"
-            )
+                raise RecipeError(f"Recipe field {name!r} is {value!r}; allowed: {allowed(name)}")
+        pairs: Iterable[tuple[str, Scalar]] = (
+            self.options.items() if isinstance(self.options, Mapping) else self.options
+        )
+        object.__setattr__(self, "options", tuple(sorted(pairs)))
+        for name, value in self.options:
+            if not OPTION.fullmatch(name) or not _is_scalar(value):
+                raise RecipeError(f"Recipe field {name!r} is {value!r}; allowed: {allowed(name)}")
 
-    def _check_fast_widths(self) -> None:
-        """Whitening filters come in pairs of either sign, one for each of the 12 values of a 2 x 2 patch."""
-        widths = [int(width) for width in self.channels.split("-")]
-        if len(widths) != 4 or (self.whitening and (widths[0] % 2 or widths[0] > 24)):
-            raise RecipeError(
-                f"Recipe field 'channels' is {self.channels!r}; allowed where model is 'fast': four widths, such as "
-                "'24-64-128-128', the first even and at most 24 with whitening"
-            )
+    @property
+    def model_options(self) -> dict[str, Scalar]:
+        """The keyword arguments of a network of your own, without "model."."""
+        return {name.removeprefix("model."): value for name, value in self.options if name.startswith("model.")}
 
-    def block_sides(self) -> list[int]:
-        """Side in pixels of what each block of the cnn family puts out: 2 x 2 pooling while two pixels are left."""
-        sides, side = [], 32
-        for _ in self.channels.split("-"):
-            side -= 0 if self.padding == "same" else self.kernel - 1
-            side //= 2 if side >= 2 else 1
-            sides.append(side)
-        return sides
+    def strength(self, augmentation: str) -> float:
+        """The strength of an augmentation: the field of its name, or the option augmentation.<name>, or 0."""
+        if augmentation in FIELDS:
+            return float(getattr(self, augmentation))
+        return float(dict(self.options).get(f"augmentation.{augmentation}", 0.0))
 
     def as_dict(self) -> dict[str, Any]:
-        """All fields in order, JSON-ready."""
-        return dataclasses.asdict(self)
+        """All fields in order, then the options under their own names; JSON-ready."""
+        return {name: getattr(self, name) for name in FIELDS} | dict(self.options)
 
-    def with_fields(self, fields: Mapping[str, Any]) -> "Recipe":
-        """This Recipe with `fields` put in place of its own.
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Recipe":
+        """The Recipe of which `as_dict` gave `fields`. A field that is missing has its default, as in recipes recorded
+        before the field existed.
 
         Raises:
-            RecipeError: an unknown field (with the nearest known one) or a refused value.
+            RecipeError: as `with_fields`.
         """
-        known = [each.name for each in dataclasses.fields(self)]
-        for name in fields:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-                raise RecipeError(f"a Recipe has no field {name!r}; {hint}")
-        return dataclasses.replace(self, **fields)
+        return cls().with_fields(fields)
 
-    def meaningless(self) -> dict[str, str]:
+    def with_fields(self, fields: Mapping[str, Any]) -> "Recipe":
+        """This Recipe with other values for `fields`, options such as "model.depth" among them.
+
+        Raises:
+            RecipeError: an unknown field (with the nearest known one) or a value that is not allowed.
+        """
+        for name in fields:
+            if name not in FIELDS and not OPTION.fullmatch(name):
+                near = difflib.get_close_matches(name, FIELDS, 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(FIELDS)}, model.<name>"
+                raise RecipeError(f"a Recipe has no field {name!r}; {hint}")
+        options = dict(self.options) | {name: value for name, value in fields.items() if name not in FIELDS}
+        own = {name: value for name, value in fields.items() if name in FIELDS}
+        return dataclasses.replace(self, **own, options=tuple(options.items()))
+
+    def unused_fields(self) -> dict[str, str]:
         """Fields whose value cannot change this training: name -> why, in a few words.
 
-        A knob that stays in here whatever else is drawn is a mistake of the space that draws it.
+        A hyperparameter that is in here whatever else is drawn is a mistake of the space that draws it.
         """
-        return {
-            name: f"{owner} is {getattr(self, owner)!r}"
-            for name, (owner, values) in _MEANS_SOMETHING_FOR.items()
-            if getattr(self, owner) not in values
-        }
-
-
-_MEANS_SOMETHING_FOR: dict[str, tuple[str, tuple[Any, ...]]] = {
-    "channels": ("model", ("cnn", "fast")),
-    "kernel": ("model", ("cnn",)),
-    "padding": ("model", ("cnn",)),
-    "hidden": ("model", ("cnn",)),
-    "batch_norm": ("model", ("cnn",)),
-    "dropout": ("model", ("cnn", "vgg11_bn", "vgg16_bn")),
-    "whitening": ("model", ("fast",)),
-    "pretrained": ("model", ("resnet18", "vgg11_bn", "vgg16_bn")),
-    "momentum": ("optimizer", ("sgd", "nesterov", "rmsprop")),
-    "beta1": ("optimizer", ("adam", "adamw")),
-    "beta2": ("optimizer", ("adam", "adamw", "rmsprop")),
-    "gamma": ("schedule", ("step",)),
-}
+        registries: dict[str, Mapping[str, Any]] = {"model": MODELS, "optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+        unused: dict[str, str] = {}
+        for owner, registry in registries.items():
+            name = getattr(self, owner)
+            uses = family(name).uses if owner == "model" else registry[name].uses
+            used_by_some = {each for entry in registry.values() for each in entry.uses}
+            unused |= {each: f"{owner} is {name!r}" for each in FIELDS if each in used_by_some and each not in uses}
+        return unused
 
 
 def allowed(name: str) -> str:
     """What the field `name` accepts, in words for an error message or a help text."""
-    each = _FIELDS[name]
+    if name not in FIELDS:
+        return "options named model.<name> or augmentation.<name>, each true, false, a number or text"
+    each = FIELDS[name]
     meta = each.metadata
     if "options" in meta:
-        return ", ".join(str(option) for option in meta["options"])
+        more = ", torchvision:NAME, timm:NAME, file.py:NAME" if name == "model" else ""
+        return ", ".join(str(option) for option in meta["options"]) + more
     if "pattern" in meta:
         return "one to eight widths from 1 to 9999 joined by '-', such as '16-32'"
-    kind = "a whole number" if each.type is int else "a number"
+    kind = "an integer" if each.type is int else "a number"
     bracket = "(" if meta["above"] else "["
     return f"{kind} in {bracket}{meta['low']}, {meta['high']}]"
 
@@ -190,8 +219,10 @@ def parse(name: str, text: str) -> Any:
     Raises:
         RecipeError: an unknown field, or text that is no value of its type.
     """
+    if OPTION.fullmatch(name):
+        return _parse_scalar(text)
     BASELINE.with_fields({name: getattr(BASELINE, name, None)})
-    kind = _FIELDS[name].type
+    kind = FIELDS[name].type
     try:
         if kind is bool:
             return {"true": True, "false": False}[text.lower()]
@@ -220,15 +251,17 @@ def load_recipe(name_or_file: str) -> Recipe:
         raise RecipeError(f"recipe file {path} is not JSON: {error}") from None
     fields = content.get("recipe", content) if isinstance(content, dict) else content
     if not isinstance(fields, dict):
-        raise RecipeError(f"recipe file {path} holds no object of Recipe fields")
+        raise RecipeError(f"recipe file {path} is not a JSON object of Recipe fields")
     try:
-        return BASELINE.with_fields(fields)
+        return Recipe.from_dict(fields)
     except RecipeError as error:
         raise RecipeError(f"recipe file {path}: {error}") from None
 
 
 def _fits(value: Any, each: "dataclasses.Field[Any]") -> bool:
     meta = each.metadata
+    if each.name == "model" and isinstance(value, str) and REFERENCE.fullmatch(value):
+        return True
     if "options" in meta:
         return any(value == option and type(value) is type(option) for option in meta["options"])
     if "pattern" in meta:
@@ -239,7 +272,26 @@ def _fits(value: Any, each: "dataclasses.Field[Any]") -> bool:
     return math.isfinite(value) and above and value <= meta["high"]
 
 
-_FIELDS: dict[str, "dataclasses.Field[Any]"] = {each.name: each for each in dataclasses.fields(Recipe)}
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _parse_scalar(text: str) -> Scalar:
+    """true, false, an integer or a float where `text` is one, else the text itself."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+# The fields that every Recipe has, in order; options come on top.
+FIELDS: dict[str, "dataclasses.Field[Any]"] = {
+    each.name: each for each in dataclasses.fields(Recipe) if each.name != "options"
+}
 
 BASELINE = Recipe()
 

@@ -73,11 +73,11 @@ def _replay(arguments: Arguments, console: Console) -> int:
     say = f"Trial {arguments.trial} of {run.path}: {len(recorded)} epochs, {torch.get_num_threads()} thread(s)"
     console.print(f"{say}, torch {torch.__version__}.", soft_wrap=True, highlight=False)
     try:
-        for epoch in Training(Recipe(**run.recipe(arguments.trial)), train, validation):
+        for epoch in Training(Recipe.from_dict(run.recipe(arguments.trial)), train, validation):
             difference = _difference(epoch, recorded[epoch.number])
             console.print(
-                f"epoch {epoch.number}: training loss {epoch.train_loss:.4f}, "
-                f"validation accuracy {epoch.val_accuracy:.2%}{f'; {difference}' if difference else ''}",
+                f"epoch {epoch.number}: training loss {epoch.metrics['train_loss']:.4f}, "
+                f"validation accuracy {epoch.metrics['val_accuracy']:.2%}{f'; {difference}' if difference else ''}",
                 soft_wrap=True,
                 highlight=False,
             )
@@ -96,7 +96,7 @@ def _replay(arguments: Arguments, console: Console) -> int:
 def _difference(epoch: "Epoch", recorded: "dict[Hashable, Any]") -> str:
     """The first measured number that differs, with both values; empty where none does."""
     for name in COMPARED:
-        ours, theirs = getattr(epoch, name), recorded[name]
+        ours, theirs = epoch.metrics[name], recorded[name]
         if ours != theirs:
             return f"{name} is {ours!r}, the record has {theirs!r}"
     return ""

@@ -308,9 +308,9 @@ def _open(
     import results
     from study.errors import UsageError
     from study.pipeline.run_context import Machine, as_json, resume_run, start_run
-    from study.recipe import BASELINE
-    from study.search.asha import rungs
+    from study.recipe import BASELINE, Recipe
     from study.search.problem import hyperparameters_as_json
+    from study.search.schedulers import rungs
 
     machine = Machine.of(arguments)
     asked = {"command": command, "arguments": {**as_json(asdict(arguments)), "resume": None}, **asdict(settings)}
@@ -333,8 +333,10 @@ def _open(
     run = results.load_run(run_dir)
     if arguments.samples < len(run.trials):
         raise UsageError(f"--samples is {arguments.samples}; allowed: at least the {len(run.trials)} trials begun")
-    if knobs != run.knobs or question.base.as_dict() != run.base:
-        changed = sorted({name for name in {*knobs, *run.knobs} if knobs.get(name) != run.knobs.get(name)})
+    if knobs != run.hyperparameters or question.base != Recipe.from_dict(run.base):
+        changed = sorted(
+            {name for name in {*knobs, *run.hyperparameters} if knobs.get(name) != run.hyperparameters.get(name)}
+        )
         what = f"space {arguments.space} draws {', '.join(changed)}" if changed else f"recipe {arguments.recipe} is"
         raise UsageError(f"{what} otherwise than when {run.path} began, and a resumed study keeps its meaning")
     return resume_run(run_dir, machine, say, asked)

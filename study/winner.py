@@ -10,7 +10,7 @@ Only weights-only torch files and JSON are read: nothing in a run directory is e
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,10 +23,7 @@ from study.data.inputs import list_images, read_images
 from study.errors import DataError, ModelError, StudyError
 from study.recipe import Recipe
 from study.training.loop import Training, normalization
-from study.training.trainer import build_trainer
-
-if TYPE_CHECKING:
-    from study.training.trainer import Trainer
+from study.training.trainer import OwnTraining, Trainer, build_trainer
 
 # Images that are decoded and classified at a time.
 BATCH = 256
@@ -70,10 +67,10 @@ class Winner:
         module: see below.
     """
 
-    def __init__(self, trainer: "Trainer", recipe: Recipe, spec: ImageSpec, classes: list[str], run_dir: Path) -> None:
+    def __init__(self, trainer: Trainer, recipe: Recipe, spec: ImageSpec, classes: list[str], run_dir: Path) -> None:
         self.trainer, self.recipe, self.spec, self.run_dir = trainer, recipe, spec, run_dir
         self.classes_: NDArray[np.str_] = np.array(classes)
-        self._module: Any = trainer
+        self._module: Any = trainer.own if isinstance(trainer, OwnTraining) else trainer
         if isinstance(trainer, Training):
             classifier = Classifier(trainer.model, *normalization(recipe, spec)).to(trainer.device).eval()
             self._module = classifier.requires_grad_(False)
@@ -184,7 +181,7 @@ def class_names(study: Mapping[str, Any]) -> list[str]:
     return list(synthetic.CLASS_NAMES if study["dataset"] == "synthetic" else cifar10.CLASS_NAMES)
 
 
-def _untrained(recipe: Recipe, spec: ImageSpec, reference: str | None) -> "Trainer":
+def _untrained(recipe: Recipe, spec: ImageSpec, reference: str | None) -> Trainer:
     """A training of `recipe` that has not begun, on one black image a class, whose state is then replaced."""
     black = np.zeros((spec.num_classes, spec.height, spec.width, spec.channels), np.uint8)
     split = Split(black, np.arange(spec.num_classes, dtype=np.int64))
@@ -192,12 +189,18 @@ def _untrained(recipe: Recipe, spec: ImageSpec, reference: str | None) -> "Train
     return build_trainer(reference, recipe.with_fields({"pretrained": False}), split, None, spec=spec)
 
 
-def _load_state(trainer: "Trainer", file: Path) -> None:
+def _load_state(trainer: Trainer, file: Path) -> None:
     try:
         state = torch.load(file, weights_only=True, map_location="cpu")
     except Exception as error:
         # A damaged file makes torch raise RuntimeError, EOFError, UnpicklingError, or what zipfile raises.
         raise ModelError(f"{file} cannot be read: {_one_line(error)}") from None
+    if isinstance(trainer, OwnTraining) and not trainer.saves_state:
+        # It would be trained again, on black images.
+        raise ModelError(
+            f"trainer {trainer.reference!r} cannot save its state, so its winner was not kept; give it state_dict and "
+            "load_state_dict"
+        )
     try:
         if isinstance(trainer, Training):
             trainer.model.load_state_dict(state)

@@ -1,8 +1,17 @@
-"""What tests share: the real data, the stand-in, and one local Ray with more CPUs and GPUs than the machine has."""
+"""What tests share: markers, data, one local Ray with more CPUs and GPUs than the machine has, and an S3 server.
+
+The fast loop is `pytest -m "not ray and not slow"`. What a fixture needs marks the tests that use it.
+"""
 
 import os
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -11,6 +20,37 @@ from study.data import DataOptions, Split, cifar10
 from study.data.cifar10 import NoSourceAnswers
 
 REPOSITORY = Path(__file__).parent.parent
+
+# Tests that use one of these fixtures get the markers.
+MARKERS = {
+    "local_ray": ["ray", "slow"],
+    "cluster": ["ray", "slow"],
+    "cifar10_dir": ["network"],
+    "bucket": ["network"],
+    "browser": ["browser"],
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for fixture in getattr(item, "fixturenames", ()):
+            for marker in MARKERS.get(fixture, ()):
+                item.add_marker(marker)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says how many tests were skipped and why, whatever the verbosity: a skipped test has tested nothing."""
+    reasons = Counter(str(report.longrepr[-1]) for report in terminalreporter.stats.get("skipped", []))
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count} skipped: {reason.removeprefix('Skipped: ')}", yellow=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _environment_is_put_back() -> Iterator[None]:
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")
@@ -43,16 +83,41 @@ def local_ray() -> Iterator[None]:
 
     import ray
 
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
-    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
-    ray.init(
-        address="local",
-        num_cpus=2,
-        num_gpus=1,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
+    from study.execution import cluster
+
+    with cluster.settings():
+        ray.init(
+            address="local",
+            num_cpus=2,
+            num_gpus=1,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+        yield
+        ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    """The URL of a folder in a bucket of an S3 server that runs here."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    credentials = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
-    yield
-    ray.shutdown()
+    for _ in range(600):
+        try:
+            urlopen(Request(f"http://127.0.0.1:{port}/bucket", method="PUT")).close()
+            break
+        except OSError:
+            time.sleep(0.1)
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in credentials.items():
+            patched.setenv(name, value)
+        yield f"s3://bucket/some/studies?endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1"
+    server.terminate()
+    server.wait()

@@ -1,17 +1,24 @@
 """Run directories written trial by trial, for tests that need to know what is in each of them."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, distribution_to_json
 
 from results import Run, load_run
 from study.recipe import BASELINE
+
+SOUND_HYPERPARAMETERS = {
+    "lr": FloatDistribution(1e-3, 1e-1, log=True),
+    "batch_size": CategoricalDistribution([32, 64, 128]),
+}
+SOUND_TRIALS = 40
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class MadeTrial:
 def made_run(
     path: Path,
     trials: Sequence[MadeTrial],
-    knobs: Mapping[str, BaseDistribution],
+    hyperparameters: Mapping[str, BaseDistribution],
     *,
     final: Mapping[str, Any] | None = None,
     correct: Mapping[str, Sequence[bool]] | None = None,
@@ -40,13 +47,13 @@ def made_run(
 
     Args:
         trials: in the order of their numbers; trial 0 stands for the baseline.
-        knobs: what the space varies.
+        hyperparameters: what the space varies.
         final: final/metrics.json, if any.
         correct: role -> whether it is right, per test image, for final/predictions.csv. A wrong one is the next class.
         study: overrides keys of study.json.
     """
     path.mkdir(parents=True)
-    write_study(path, knobs, samples=len(trials), **study)
+    write_study(path, hyperparameters, samples=len(trials), **study)
     events = [event for number, trial in enumerate(trials) for event in _events(number, trial)]
     write_events(path / "epochs.jsonl", events)
     if final is not None or correct is not None:
@@ -76,7 +83,29 @@ def made_final(accuracy: float = 0.82, *seeds: float, **changes: Any) -> dict[st
     return {"winner": side, "baseline": side, "verdict": "no evidence", "sentence": "They tie.", **common, **changes}
 
 
-def write_study(path: Path, knobs: Mapping[str, BaseDistribution], **changes: Any) -> None:
+def sound(peak: float = 20 / 39) -> list[MadeTrial]:
+    """Forty trials, evenly over lr; the nearer to `peak` (a share of lr's range), the better, from the first epoch on.
+
+    A third of them goes on at each rung; accuracy has settled well before the last of 9 epochs.
+    """
+    trials = []
+    for number in range(SOUND_TRIALS):
+        position = number / (SOUND_TRIALS - 1)
+        reached = 0.8 - 0.8 * abs(position - peak)
+        rank = round(abs(position - peak) * (SOUND_TRIALS - 1))
+        epochs, status = (9, "completed") if rank < 7 else (1, "stopped")
+        curve = [reached * (1 - math.exp(-2 * epoch)) for epoch in range(1, epochs + 1)]
+        config = {"lr": 1e-3 * 100**position, "batch_size": (32, 64, 128)[number % 3]}
+        trials.append(MadeTrial(config, curve, status, "rung 1" if status == "stopped" else None))
+    return trials
+
+
+def failing(trials: list[MadeTrial], numbers: list[int]) -> list[MadeTrial]:
+    failed = {number: replace(trials[number], accuracies=[], status="diverged") for number in numbers}
+    return [failed.get(number, trial) for number, trial in enumerate(trials)]
+
+
+def write_study(path: Path, hyperparameters: Mapping[str, BaseDistribution], **changes: Any) -> None:
     study = {
         "format": 1,
         "kind": "search",
@@ -88,7 +117,7 @@ def write_study(path: Path, knobs: Mapping[str, BaseDistribution], **changes: An
         "created": "2026-11-23T11:00:00+00:00",
         "ended": "2026-11-23T12:00:00+00:00",
         "space": "cnn",
-        "knobs": {name: json.loads(distribution_to_json(knob)) for name, knob in knobs.items()},
+        "knobs": {name: json.loads(distribution_to_json(each)) for name, each in hyperparameters.items()},
         "base": BASELINE.as_dict(),
         "samples": 0,
         "max_epochs": 9,

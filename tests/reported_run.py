@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL import Image
 from results import Run, load_run
 from study.recipe import BASELINE
 
-KNOBS = {
+HYPERPARAMETERS = {
     "lr": FloatDistribution(5e-4, 0.3, log=True),
     "batch_size": CategoricalDistribution([32, 64, 128]),
     "optimizer": CategoricalDistribution(["sgd", "adamw"]),
@@ -91,18 +92,18 @@ def write_final(path: Path, recipes: dict[str, dict[str, Any]], seeds: int = 1) 
     else:
         metrics["published_train_loss"] = {"10": 1.073, "30": 0.528}
     (folder / "metrics.json").write_text(json.dumps({**metrics, "dataset": "cifar10"}))
-    events = [
-        {"event": "epoch", "role": role, "seed": 70 + seed, **_epoch(epoch, 0.5, seed / 50), "val_accuracy": None}
-        for role in recipes
-        for seed in range(seeds)
-        for epoch in range(1, 31)
-    ]
+    events: list[dict[str, Any]] = []
+    for number, (role, seed) in enumerate(product(recipes, range(seeds))):
+        about = {"number": number, "role": role, "seed": 70 + seed}
+        events.append({"event": "trial", **about, "config": recipes[role], "time": 1000.0})
+        epochs = [{**_epoch(epoch, 0.5, seed / 50), "val_accuracy": None} for epoch in range(1, 31)]
+        events += [{"event": "epoch", **about, **epoch} for epoch in epochs]
     _write_events(folder / "epochs.jsonl", events)
 
 
 def _trial(number: int, random: np.random.Generator, *, diverges: bool) -> list[dict[str, Any]]:
     of_trial = {"number": number, "time": 1000.0 + 60 * number}
-    config = {name: getattr(BASELINE, name) for name in KNOBS} if number == 0 else _drawn(random)
+    config = {name: getattr(BASELINE, name) for name in HYPERPARAMETERS} if number == 0 else _drawn(random)
     named = {"trial_id": f"trial_{number:05d}", "config": config, "seed": 100 + number}
     events = [{"event": "trial", **of_trial, **named}]
     if diverges:
@@ -153,7 +154,7 @@ def _write_study(path: Path, **changes: Any) -> None:
         "created": "2026-11-23T11:20:29+00:00",
         "ended": "2026-11-23T12:10:29+00:00",
         "space": "mine.py:space",
-        "knobs": {name: json.loads(distribution_to_json(knob)) for name, knob in KNOBS.items()},
+        "knobs": {name: json.loads(distribution_to_json(each)) for name, each in HYPERPARAMETERS.items()},
         "base": BASELINE.as_dict(),
         "max_epochs": EPOCHS,
         "grace_period": 1,

@@ -1,57 +1,44 @@
-"""The rooms of the design: imports point one way, and one module opens the test set."""
+"""Imports point one way (the contracts are in pyproject.toml), and one module opens the test set."""
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+from importlinter import cli
+
 REPOSITORY = Path(__file__).parent.parent
-RAY = {"execution", "search"}  # search/asha.py until its Ray side is apart
-BELOW = [
-    "errors", "flags", "recipe", "storage", "data", "training", "search", "execution", "pipeline", "baseline", "replay",
-    "run", "cli", "__main__",
-]  # fmt: skip
+# Where a heavy package may be imported, as the first folder or module below study.
+ALLOWED = {
+    "ray": {"execution"},
+    "torch": {"training", "data", "execution", "pipeline", "storage", "replay"},
+}
 
 
-def imports(file: Path) -> set[str]:
-    found: set[str] = set()
+def test_imports_point_one_way(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    broken = cli.lint_imports("pyproject.toml", no_cache=True)
+    assert broken == 0, capsys.readouterr().out
+
+
+def imports(file: Path) -> Iterator[str]:
+    """The packages that a module imports, wherever in it."""
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            found |= {name.name for name in node.names}
+            yield from (name.name.partition(".")[0] for name in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
-    return found
+            yield node.module.partition(".")[0]
 
 
-def room(file: Path) -> str:
-    parts = file.relative_to(REPOSITORY / "study").parts
-    return parts[0].removesuffix(".py")
-
-
-def modules() -> list[Path]:
-    return [file for file in (REPOSITORY / "study").rglob("*.py") if file.read_text()]
-
-
-def test_search_spaces_and_results_know_neither_study_nor_each_other() -> None:
-    for package, strangers in {"search_spaces": {"study", "results"}, "results": {"study", "search_spaces"}}.items():
-        for file in (REPOSITORY / package).glob("*.py"):
-            assert not {name.split(".")[0] for name in imports(file)} & strangers, file
-
-
-def test_inside_study_a_module_imports_only_what_stands_below_it() -> None:
-    for file in modules():
-        for name in imports(file):
-            parts = name.split(".")
-            if parts[0] == "study" and len(parts) > 1 and parts[1] in BELOW:
-                assert BELOW.index(parts[1]) <= BELOW.index(room(file)), f"{file} imports {name}"
-
-
-def test_every_module_of_study_has_its_place() -> None:
-    assert {room(file) for file in modules()} == set(BELOW)
-
-
-def test_ray_is_known_only_on_its_own_side() -> None:
-    assert {room(file) for file in modules() if any(name.split(".")[0] == "ray" for name in imports(file))} == RAY
+@pytest.mark.parametrize("package", ALLOWED)
+def test_a_heavy_package_is_known_only_on_its_own_side(package: str) -> None:
+    users = [file for folder in ("study", "search_spaces", "results") for file in (REPOSITORY / folder).rglob("*.py")]
+    users = [file.relative_to(REPOSITORY) for file in users if package in imports(file)]
+    allowed = {("study", name) for name in ALLOWED[package]}
+    assert [str(file) for file in users if (file.parts[0], file.parts[1].removesuffix(".py")) not in allowed] == []
+    assert users  # so that a package that nobody imports is not allowed for ever
 
 
 def test_only_test_set_reads_test_images() -> None:

@@ -137,15 +137,15 @@ def _split(what: str, images: ArrayLike, labels: ArrayLike) -> Split:
 
 def _names(path: Path) -> set[str]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return set(file.files) if isinstance(file, np.lib.npyio.NpzFile) else set()
+        with path.open("rb") as opened, np.lib.npyio.NpzFile(opened, allow_pickle=False) as file:
+            return set(file.files)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise _unusable(path, error) from None
 
 
 def _read(path: Path, images: str, labels: str) -> Split:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.lib.npyio.NpzFile(opened, allow_pickle=False) as file:
             pixels, classes = file[images], file[labels]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise _unusable(path, error) from None

@@ -12,7 +12,7 @@ import json
 import math
 import os
 import warnings
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -85,22 +85,36 @@ class Decoded:
         shape: (N, height, width, channels).
         kept: bool, one a source, whether it could be read.
         unreadable: name and reason of each that could not.
-        treatments: how many images had which special treatment.
+        treatments: the names of the images that had each special treatment.
+        sizes: the least original height and width, and the greatest; empty where no image could be read.
     """
 
     file: Path
     shape: tuple[int, int, int, int]
     kept: NDArray[np.bool_]
     unreadable: tuple[tuple[str, str], ...]
-    treatments: dict[str, int]
+    treatments: dict[str, list[str]]
+    sizes: tuple[tuple[int, int], ...]
 
 
 class _Unreadable(Exception):
     """Why an image is left out."""
 
 
-def decode_image(content: bytes, target: Target) -> tuple[NDArray[np.uint8], list[str]]:
-    """The image, uint8 [height, width, channels], and the names of its special treatments.
+@dataclass(frozen=True, eq=False)
+class DecodedImage:
+    """One image, uint8 [height, width, channels], its original height and width, and its special treatments."""
+
+    pixels: NDArray[np.uint8]
+    size: tuple[int, int]
+    treatments: list[str]
+
+
+def decode_image(content: bytes, target: Target, suffix: str = "") -> DecodedImage:
+    """Decodes one image.
+
+    Args:
+        suffix: of the file's name, such as .png; reported where the content is of another format.
 
     Raises:
         ValueError: it is damaged, or of a kind that has no defined treatment; the message is the reason.
@@ -111,20 +125,30 @@ def decode_image(content: bytes, target: Target) -> tuple[NDArray[np.uint8], lis
         # Damaged files make Pillow's decoders raise nearly anything: OSError, SyntaxError, struct.error, zlib.error.
         raise ValueError(_reason(error)) from None
     with opened:
-        return convert_image(opened, target)
+        decoded = convert_image(opened, target)
+        if _is_misnamed(opened.format, suffix):
+            decoded.treatments.append("named as another format: read by the content")
+        return decoded
 
 
-def convert_image(image: Image.Image, target: Target) -> tuple[NDArray[np.uint8], list[str]]:
+def convert_image(opened: Image.Image, target: Target) -> DecodedImage:
     """As `decode_image`, of an image that is open already."""
     try:
-        image.load()
-        upright, treatments = _upright(image)
+        opened.load()
+        image, treatments = _upright(opened)
+        size = image.height, image.width
+        image = image.convert("L" if target.channels == 1 else "RGB")
+        if image.size != (target.width, target.height):
+            image = ImageOps.fit(image, (target.width, target.height), SCALING)
     except Exception as error:
         raise ValueError(_reason(error)) from None
-    converted = upright.convert("L" if target.channels == 1 else "RGB")
-    if converted.size != (target.width, target.height):
-        converted = ImageOps.fit(converted, (target.width, target.height), SCALING)
-    return np.asarray(converted).reshape(target.height, target.width, target.channels), treatments
+    return DecodedImage(np.asarray(image).reshape(target.height, target.width, target.channels), size, treatments)
+
+
+def _is_misnamed(format: str | None, suffix: str) -> bool:
+    expected = Image.registered_extensions().get(suffix.lower())
+    # MPO is what many cameras' .jpg are: JPEG with a second picture behind.
+    return expected is not None and expected != ("JPEG" if format == "MPO" else format)
 
 
 def _upright(opened: Image.Image) -> tuple[Image.Image, list[str]]:
@@ -250,7 +274,8 @@ def _find(index: Path) -> Decoded | None:
         if file.stat().st_size != math.prod(shape):
             return None
         unreadable = tuple((name, reason) for name, reason in meta["unreadable"])
-        return Decoded(file, shape, kept, unreadable, meta["treatments"])
+        sizes = tuple((height, width) for height, width in meta["sizes"])
+        return Decoded(file, shape, kept, unreadable, meta["treatments"], sizes)
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
@@ -260,29 +285,33 @@ def _decode_into(file: Path, sources: Sources, target: Target) -> tuple[str, dic
     content = hashlib.sha256()
     kept: list[bool] = []
     unreadable: list[tuple[str, str]] = []
-    treatments = Counter[str]()
+    treatments = defaultdict[str, list[str]](list)
+    sizes: list[tuple[int, int]] = []
     with file.open("wb") as opened:
         for batch in _in_parallel(partial(_decode_batch, target=target), sources, "decoding"):
             for one in batch:
                 content.update(one.digest)
                 kept.append(one.image is not None)
-                treatments.update(one.treatments)
                 if one.image is None:
                     unreadable.append((one.name, one.reason))
-                else:
-                    opened.write(one.image)
-    return content.hexdigest(), {"kept": kept, "unreadable": unreadable, "treatments": dict(treatments)}
+                    continue
+                opened.write(one.image.pixels.data)
+                for treatment in one.image.treatments:
+                    treatments[treatment].append(one.name)
+                heights, widths = zip(one.image.size, *sizes, strict=True)
+                sizes = [(min(heights), min(widths)), (max(heights), max(widths))]
+    found = {"kept": kept, "unreadable": unreadable, "treatments": treatments, "sizes": sizes}
+    return content.hexdigest(), found
 
 
 @dataclass(frozen=True, eq=False)
 class _One:
-    """One source, decoded or not: SHA-256 of its content, its image or the reason why there is none."""
+    """One source: SHA-256 of its content, its image or the reason why there is none."""
 
     name: str
     digest: bytes
-    image: bytes | None
+    image: DecodedImage | None
     reason: str
-    treatments: list[str]
 
 
 def _decode_batch(sources: Sequence[Source], target: Target) -> list[_One]:
@@ -293,11 +322,10 @@ def _decode_one(source: Source, target: Target) -> _One:
     content = b""
     try:
         content = source.read()
-        image, treatments = decode_image(content, target)
+        image = decode_image(content, target, os.path.splitext(source.name)[1])
     except (OSError, ValueError) as error:
-        reason = _reason(error)
-        return _One(source.name, hashlib.sha256(content).digest(), None, reason, [])
-    return _One(source.name, hashlib.sha256(content).digest(), image.tobytes(), "", treatments)
+        return _One(source.name, hashlib.sha256(content).digest(), None, _reason(error))
+    return _One(source.name, hashlib.sha256(content).digest(), image, "")
 
 
 def _in_parallel(function: Callable[[list[Source]], R], sources: Sources, title: str) -> Iterator[R]:

@@ -100,7 +100,7 @@ def _folders(folder: Path, ignored: list[str]) -> list[Path]:
 def _images(folder: Path, ignored: list[str]) -> Iterator[tuple[str, Path]]:
     """Path below `folder` and path of each image, also in nested folders; links are followed, but not in loops."""
     known = Image.registered_extensions()
-    pending = [(folder, frozenset({_identity(folder)}))]
+    pending = [(folder, frozenset(map(_identity, (folder, *folder.resolve().parents))))]
     while pending:
         current, above = pending.pop()
         for entry in sorted(os.scandir(current), key=lambda entry: entry.name):

@@ -87,11 +87,11 @@ def _read(item: Item, target: Target) -> NDArray[np.uint8] | str:
         return item
     try:
         if isinstance(item, Image.Image):
-            return convert_image(item, target)[0]
+            return convert_image(item, target).pixels
         # A pipe or a device would wait for ever.
         if not item.is_file():
             return "no such file" if not item.exists() else "not a file"
-        return decode_image(item.read_bytes(), target)[0]
+        return decode_image(item.read_bytes(), target).pixels
     except OSError as error:
         return error.strerror or str(error)
     except ValueError as error:

@@ -196,5 +196,13 @@ def _unreadable(training: Decoded, test: Decoded, options: DataOptions) -> Itera
 
 def _treated(training: Decoded, test: Decoded) -> Iterator[str]:
     for treatment in sorted({*training.treatments, *test.treatments}):
-        count = training.treatments.get(treatment, 0) + test.treatments.get(treatment, 0)
-        yield f"{count} {'image' if count == 1 else 'images'} {treatment}"
+        names = training.treatments.get(treatment, []) + test.treatments.get(treatment, [])
+        yield f"{len(names)} {'image' if len(names) == 1 else 'images'} {treatment}: {some(names)}"
+    found = [size for decoded in (training, test) for size in decoded.sizes]
+    height, width = training.shape[1:3]
+    if set(found) != {(height, width)}:
+        heights, widths = zip(*found, strict=True)
+        yield (
+            f"images are {min(heights)} to {max(heights)} pixels high and {min(widths)} to {max(widths)} wide; "
+            f"they are scaled, and cropped where need be, to {height} x {width}"
+        )

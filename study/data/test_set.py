@@ -113,6 +113,17 @@ def count_openings(dataset: Dataset) -> int:
     return sum(line["test_digest"] == key for line in _read_ledger(dataset.options.data_dir / LEDGER))
 
 
+def count_runs(dataset: Dataset) -> int:
+    """How many runs have evaluated networks on these test images, by the ledger.
+
+    Raises:
+        DataError: the test images or the ledger cannot be read.
+    """
+    key = digest(_read_images(dataset))
+    lines = _read_ledger(dataset.options.data_dir / LEDGER)
+    return len({line["run"] for line in lines if line["test_digest"] == key})
+
+
 def _read_images(dataset: Dataset) -> Split:
     """The test images, which must be like the training images and of their classes."""
     test, spec = dataset.sealed_test.read(), dataset.spec

@@ -1,7 +1,7 @@
 """How many trials run at once, and what each may take: `--gpus-per-trial`, `--cpus-per-trial`, `--max-concurrent`.
 
-Ray places a trial on one node only, hands out CPUs and GPUs in steps of 0.0001, and splits a GPU among trials but never
-gives one trial one and a half of them.
+Ray places a trial on one node only, hands out CPUs and GPUs in steps of 0.0001, and splits a GPU among trials. A
+training uses one GPU or a share of one.
 """
 
 import math
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from study.errors import ResourceError
 
 STEP = 0.0001  # Ray's finest fraction of a resource
+ACCELERATOR = "accelerator_type:"  # before the kind of a node's GPUs among its resources
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Slots:
     cpus: float
     gpus: float
     count: int
-    reason: str  # why the CPUs are not what was asked for; empty where they are
+    reason: str  # what to know about the slots, such as why the CPUs are not what was asked for; may be empty
 
     @property
     def threads(self) -> int:
@@ -44,7 +45,7 @@ def plan(
         max_concurrent: None for as many as fit.
 
     Raises:
-        ResourceError: no node can run a single trial.
+        ResourceError: no node can run a single trial, or no trial could use what was asked for.
     """
     has_gpus = any(node.get("GPU", 0) for node in nodes)
     gpus = (0.25 if has_gpus else 0.0) if gpus_per_trial is None else gpus_per_trial
@@ -63,17 +64,35 @@ def plan(
     count = sum(
         min(_fitting(node.get("CPU", 0), cpus), _fitting(node.get("GPU", 0), gpus) if gpus else 10**9) for node in nodes
     )
-    reason = f"{cpus:g} CPU a trial instead of {asked:g}, so that CPUs do not limit the GPUs" if cpus < asked else ""
-    return Slots(cpus, gpus, count if max_concurrent is None else min(count, max_concurrent), reason)
+    notes = []
+    if cpus < asked:
+        notes.append(
+            f"{cpus:g} CPU a trial instead of {asked:g}, so that CPUs do not limit how many trials a GPU holds; small "
+            "networks are as fast as the CPU that launches their kernels: give a larger --gpus-per-trial for more of it"
+        )
+    if gpus and len(kinds := gpu_kinds(nodes)) > 1:
+        notes.append(
+            f"GPUs of several kinds ({', '.join(kinds)}): a trial's share is of whichever it gets, so times and memory "
+            "differ between trials"
+        )
+    return Slots(cpus, gpus, count if max_concurrent is None else min(count, max_concurrent), "; ".join(notes))
+
+
+def gpu_kinds(nodes: Sequence[Mapping[str, float]]) -> list[str]:
+    """Names of the kinds of GPU, such as A100 and T4, as Ray finds them on nodes with GPUs."""
+    names = {name for node in nodes if node.get("GPU", 0) for name in node if name.startswith(ACCELERATOR)}
+    return sorted(name.removeprefix(ACCELERATOR) for name in names)
 
 
 def check_fraction(flag: str, amount: float) -> None:
     """Raises ResourceError where Ray can place `amount` of a resource on no machine at all."""
+    if flag == "--gpus-per-trial" and not 0 <= amount <= 1:
+        raise ResourceError(f"{flag} is {amount:g}; allowed: from 0 to 1, as a training uses one GPU or a share of one")
     if not math.isfinite(amount) or amount < 0 or (amount == 0 and flag == "--cpus-per-trial"):
-        raise ResourceError(f"{flag} is {amount:g}; allowed: a fraction of one, or a whole number")
+        raise ResourceError(f"{flag} is {amount:g}; allowed: a fraction of one, or an integer")
     if amount > 1 and amount != int(amount):
         raise ResourceError(
-            f"{flag} is {amount:g}; above one Ray places whole numbers only: {int(amount)} or {int(amount) + 1}"
+            f"{flag} is {amount:g}; above one Ray places integers only: {int(amount)} or {int(amount) + 1}"
         )
     if abs(amount / STEP - round(amount / STEP)) > 1e-6:
         raise ResourceError(f"{flag} is {amount!r}; Ray places steps of {STEP} only")

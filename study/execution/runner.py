@@ -22,7 +22,7 @@ from study.data import Split
 from study.errors import StoreError, StudyFailed
 from study.execution import cluster, trainable
 from study.execution.resources import Slots
-from study.search.asha import EPOCH, METRIC
+from study.execution.trainable import EPOCH, METRIC
 from study.storage.event_log import EventLog, NotPickled
 from study.storage.store import Folder, Store
 
@@ -93,10 +93,7 @@ class Recorder(NotPickled, tune.Callback):
         self._record, self._store, self._max_epochs, self._labels = record, store, max_epochs, labels or {}
         self._epochs: dict[int, int] = {}
         self._seconds: dict[int, float] = {}
-        self._paused: set[int] = set()
         for event in record.events:
-            if event["event"] in ("rest", "promote"):
-                (self._paused.add if event["event"] == "rest" else self._paused.discard)(event["number"])
             if event["event"] == "epoch":
                 self._epochs[event["number"]] = event["training_iteration"]
                 self._seconds[event["number"]] = event["time_total_s"]
@@ -104,19 +101,18 @@ class Recorder(NotPickled, tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
+        self.record_epoch(trial, result)
+
+    def record_epoch(self, trial: Any, result: dict[str, Any]) -> bool:
+        """Writes an epoch down, and says whether it was new: one trained again after a retry is recorded already."""
         number = trial.config["number"]
         if "diverged" in result or result[EPOCH] <= self._epochs.get(number, 0):
-            return  # an epoch trained again after a retry is recorded already
+            return False
         self._epochs[number] = result[EPOCH]
         self._seconds[number] = self._seconds.get(number, 0.0) + result["seconds"]
         measured = {name: result[name] for name in ("train_loss", "val_loss", METRIC, "seconds")}
         self._append("epoch", number, training_iteration=result[EPOCH], **measured, time_total_s=self._seconds[number])
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        number = trial.config["number"]
-        if number in self._paused:
-            self._paused.discard(number)
-            self._append("promote", number)
+        return True
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         number, result = trial.config["number"], trial.last_result
@@ -125,8 +121,7 @@ class Recorder(NotPickled, tune.Callback):
         elif self._epochs.get(number, 0) >= self._max_epochs:
             self.end(number, "completed", None)
         else:
-            self._paused.add(number)
-            self._append("rest", number)
+            self.pause(number)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._append("retry", trial.config["number"], reason=self._reason(trial))
@@ -167,6 +162,9 @@ class Recorder(NotPickled, tune.Callback):
         ended = {event["number"] for event in self._record.events if event["event"] == "end"}
         begun = [event["number"] for event in self._record.events if event["event"] == "trial"]
         return [number for number in begun if number not in ended]
+
+    def pause(self, number: int) -> None:
+        self._append("rest", number)
 
     def end(self, number: int, status: str, reason: str | None) -> None:
         self._append("end", number, status=status, stop_reason=reason)

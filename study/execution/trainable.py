@@ -18,8 +18,11 @@ from ray import tune
 
 from study.data import Split
 from study.recipe import Recipe
-from study.search.asha import EPOCH, METRIC
 from study.storage.store import Store
+
+# Names in a result as Ray Tune has it.
+EPOCH = "epoch"
+METRIC = "val_accuracy"
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 DIGEST_BYTES = 32  # SHA-256, before the state that it is of
@@ -71,7 +74,7 @@ def train(
             save(training)
 
     training = Training(
-        Recipe(**config["recipe"]),
+        Recipe.from_dict(config["recipe"]),
         train,
         validation,
         device="cuda" if gpu and torch.cuda.is_available() else "cpu",
@@ -81,7 +84,7 @@ def train(
         content = torch.load(io.BytesIO(written[DIGEST_BYTES:]), weights_only=True, map_location=training.device)
         # A store may have states that its copy of the record does not know of yet, where the driver's disk was lost:
         # epochs are then reported from here, and a number that went to another recipe starts anew.
-        if content["recipe"] == config["recipe"]:
+        if Recipe.from_dict(content["recipe"]) == training.recipe:
             training.load_state_dict(content["training"])
             reports = content["reports"]
     for report in reports:
@@ -99,9 +102,7 @@ def train(
                 reports.append(
                     {
                         EPOCH: epoch.number,
-                        "train_loss": epoch.train_loss,
-                        "val_loss": epoch.val_loss,
-                        METRIC: epoch.val_accuracy,
+                        **epoch.metrics,
                         "seconds": epoch.seconds,
                     }
                 )

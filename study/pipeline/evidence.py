@@ -36,7 +36,7 @@ def audit(opened: RunContext, interruption: Interruption, screen: Progress, coun
     stopped = run.trials.index[run.trials["stop_reason"].str.startswith("rung", na=False)].to_numpy()
     drawn = np.random.default_rng(derived_seed(seed, AUDIT)).permutation(stopped)[:count]
     run_trainings(
-        [PlannedTraining("audit", Recipe(**run.recipe(int(number))), int(number)) for number in sorted(drawn)],
+        [PlannedTraining("audit", Recipe.from_dict(run.recipe(int(number))), int(number)) for number in sorted(drawn)],
         Arrays(*opened.dataset.split()),
         opened.folder.below("audit"),
         opened.slots,
@@ -49,7 +49,7 @@ def control(
     opened: RunContext, interruption: Interruption, screen: Progress, question: SearchProblem, settings: Settings
 ) -> None:
     """Random search in the same space with as many epochs as the search had, as a run of its own in control/."""
-    alone = replace(question, method="random", seed=derived_seed(question.seed, CONTROL), history=())
+    alone = replace(question, sampler="random", seed=derived_seed(question.seed, CONTROL), history=())
     _search_beside(opened, "control", interruption, screen, alone, settings)
 
 
@@ -76,8 +76,8 @@ def choose_among_finalists(
     best.json then has the one with the best mean validation accuracy.
     """
     run = results.load_run(opened.run_dir)
-    best = results.leaderboard(run.trials).index[:count]
-    recipes = {int(number): Recipe(**run.recipe(int(number))) for number in best}
+    best = results.leaderboard(run).index[:count]
+    recipes = {int(number): Recipe.from_dict(run.recipe(int(number))) for number in best}
     run_trainings(
         [
             PlannedTraining("finalist", recipe.with_fields({"epochs": epochs, "seed": seed}), number)

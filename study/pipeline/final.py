@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from results import significance as statistics
+from results.seed_deviation import pooled, published
 from study.data import Dataset, Split, test_set
 from study.data.test_set import Opening
 from study.errors import StudyFailed
@@ -81,9 +82,7 @@ def _predict(recipe: Recipe, weights: bytes, training: Split, test: Split) -> ND
 
     network = Training(recipe, training, device="cuda" if torch.cuda.is_available() else "cpu")
     network.model.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True, map_location=network.device))
-    logits = network.predict(torch.from_numpy(test.images))
-    probabilities: NDArray[np.float32] = logits.softmax(1).cpu().numpy()
-    return probabilities
+    return network.predict(test.images)
 
 
 def conclude(
@@ -119,25 +118,27 @@ def conclude(
         "final_epochs": done[0].job.recipe.epochs,
         "dataset": dataset.name,
     }
+    priors = {role: pooled(published(), dataset.name, recipes[role].model) for role in roles}
     if "baseline" in roles:
-        said = statistics.verdict(correct["winner"], correct["baseline"])
-        metrics |= {
-            "difference": said.difference,
-            "difference_interval": [said.difference_interval.low, said.difference_interval.high],
-            "mcnemar": {
-                "only_winner": said.mcnemar.only_a,
-                "only_baseline": said.mcnemar.only_b,
-                "p_value": said.mcnemar.p_value,
-            },
-            "verdict": said.verdict,
-            "about": said.about,
-            "sentence": said.sentence + (SYNTHETIC if dataset.name == "synthetic" else ""),
-        }
+        said = statistics.verdict(
+            statistics.Comparison(
+                correct["winner"],
+                correct["baseline"],
+                winner_prior=priors["winner"],
+                baseline_prior=priors["baseline"],
+                evaluations=test_set.count_runs(dataset),
+            )
+        )
+        metrics |= said.as_metrics()
+        metrics["sentence"] += SYNTHETIC if dataset.name == "synthetic" else ""
     if "tuned_baseline" in roles:
-        metrics["attribution"] = {
-            "tuning": _gain(correct["tuned_baseline"], correct["baseline"]),
-            "recipe": _gain(correct["winner"], correct["tuned_baseline"]),
-        }
+        steps = {"tuning": ("tuned_baseline", "baseline"), "recipe": ("winner", "tuned_baseline")}
+        metrics["attribution"] = statistics.claims(
+            {
+                name: statistics.Comparison(correct[better], correct[than], priors[better], priors[than])
+                for name, (better, than) in steps.items()
+            }
+        )
     write_json(folder.path / "metrics.json", metrics)
     folder.copy()  # what was made of the weights is in the store before they are gone
     _keep_weights(done, folder)
@@ -161,13 +162,6 @@ def _side(recipe: Recipe, correct: NDArray[np.bool_], seeds: Sequence[int]) -> d
         "n": correct.shape[1],
         "seeds": [{"seed": seed, "accuracy": float(each)} for seed, each in zip(seeds, accuracies, strict=True)],
     }
-
-
-def _gain(better: NDArray[np.bool_], than: NDArray[np.bool_]) -> dict[str, Any]:
-    """One step of the gain: its difference, 95% interval and verdict, as statistics.verdict has them."""
-    said = statistics.verdict(better, than)
-    interval = [said.difference_interval.low, said.difference_interval.high]
-    return {"difference": said.difference, "difference_interval": interval, "verdict": said.verdict}
 
 
 def _predictions(first: dict[str, NDArray[np.float32]], labels: NDArray[np.int64]) -> pd.DataFrame:

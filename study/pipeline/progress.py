@@ -53,6 +53,9 @@ class Progress:
                 f"{self._name(event)} goes on from its checkpoint after: {event['reason']}", soft_wrap=True
             )
 
+    def warn(self, text: str) -> None:
+        self._console.print(f"Warning: {text}", soft_wrap=True, highlight=False)
+
     @contextmanager
     def live(self) -> Iterator[None]:
         """Inside, the screen is drawn anew four times a second, on a terminal."""

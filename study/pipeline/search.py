@@ -1,19 +1,23 @@
 """The search: Optuna suggests, ASHA promotes, Ray trains, and the best trial's Recipe is kept."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import results
+from results.events import Event, State, from_json
 from study.data import Dataset
 from study.errors import StudyFailed
+from study.execution.ray_scheduler import RayScheduler
 from study.execution.resources import Slots
 from study.execution.runner import Arrays, Interruption, Recorder, run_trials
 from study.execution.searcher import OptunaSearcher
 from study.execution.trainable import checkpoint_of
 from study.pipeline.progress import Progress
-from study.search.asha import ASHA
-from study.search.optuna_study import OptunaDatabase, OptunaStudy, PausedAsPrunedStorage, Suggestion
+from study.search.optuna_study import OptunaDatabase, OptunaStudy
 from study.search.problem import SearchProblem
+from study.search.schedulers import PAUSE, SCHEDULERS, STOP, Scheduler, SchedulerSettings
 from study.storage.event_log import EventLog, write_json
 from study.storage.store import Folder
 
@@ -53,63 +57,28 @@ def search(
         StudyFailed: Ray failed, or no trial can be ranked.
     """
     run_dir = folder.path
-    with (
-        EventLog(run_dir / "epochs.jsonl", [screen, folder.after_event]) as record,
-        OptunaDatabase(run_dir / "optuna.db", question, record.events) as database,
-        screen.live(),
-    ):
-        record.follow(database)
-        screen.catch_up(record.events)
-        asha = ASHA(settings.max_epochs, settings.grace_period, settings.reduction_factor, settings.samples)
-        recorder = Recorder(record, folder.store, settings.max_epochs)
-        _end_completed(recorder, settings.max_epochs)
-        asha.replay(record.events)
-        told = OptunaStudy(question, PausedAsPrunedStorage(asha.paused, len(question.history)), record.events)
-        record.follow(told)
-
-        def record_suggestion(suggestion: Suggestion) -> None:
-            named = {"number": suggestion.number, "trial_id": f"trial_{suggestion.number:05d}"}
-            record.append({"event": "trial", **named, "config": suggestion.config, "seed": suggestion.recipe.seed})
-
-        def may_start(number: int) -> bool:
-            budget = settings.epoch_budget
-            return number < settings.samples and (budget is None or recorder.epochs_spent < budget)
-
-        def end_at_rung(numbers: Mapping[int, int]) -> None:
-            for number, rung in numbers.items():
-                asha.end(number)
-                recorder.end(number, "stopped", f"rung {rung}")
-                folder.store.delete(checkpoint_of(number))
-
-        dropped = set[tuple[int, int]]()
-
-        def make_room() -> None:
-            end_at_rung(asha.cannot_be_promoted())
-            kept = asha.likeliest_to_be_promoted(PAUSED_STATES)
-            for number, rung in asha.paused().items():
-                if number not in kept and (number, rung) not in dropped:
-                    dropped.add((number, rung))
-                    folder.store.delete(checkpoint_of(number))
-
-        if told.unfinished or may_start(told.begun):
-            run_trials(
-                OptunaSearcher(told, asha, may_start, record_suggestion),
-                asha,
-                recorder,
-                count=settings.samples * (len(asha.rungs) + 1),
-                arrays=Arrays(*dataset.split()),
-                slots=slots,
-                interruption=interruption,
-                folder=folder,
-                checkpoint_epochs=asha.rungs,
-                after_each=make_room,
+    with EventLog(run_dir / "epochs.jsonl", [screen, folder.after_event]) as log, screen.live():
+        screen.catch_up(log.events)
+        past = [from_json(event) for event in log.events]
+        study = OptunaStudy(question, past, name=run_dir.name)
+        scheduler = SCHEDULERS["asha"](
+            SchedulerSettings(
+                settings.max_epochs,
+                settings.samples,
+                settings.grace_period,
+                settings.reduction_factor,
+                question.metric,
+                question.base.as_dict(),
             )
-        if interruption.signal_number is None:
-            end_at_rung(asha.paused())
-        if interruption.reason == "time budget":
-            for number in recorder.unfinished():
-                recorder.end(number, "stopped", "time budget")
-                folder.store.delete(checkpoint_of(number))
+        )
+        for event in past:
+            scheduler.apply(event)
+        with OptunaDatabase(run_dir / "optuna.db", question, study) as database:
+            for follower in (scheduler, study, database):
+                log.follow(partial(_apply, follower))
+            _run(study, scheduler, log, settings, dataset, slots, interruption, folder)
+        if database.failure is not None:
+            screen.warn(f"optuna.db is not up to date: {database.failure}")
     interruption.lift_deadline()
     run = results.load_run(run_dir)
     results.write_tables(run)
@@ -117,15 +86,78 @@ def search(
         _keep_best(run)
 
 
-def _end_completed(recorder: Recorder, max_epochs: int) -> None:
-    """Ends the trials that had their last epoch when the driver died: it is recorded before the end is."""
-    for number in recorder.unfinished():
-        if recorder.epochs_of(number) >= max_epochs:
+def _apply(follower: Scheduler | OptunaStudy | OptunaDatabase, event: dict[str, Any]) -> None:
+    follower.apply(from_json(event))
+
+
+def _run(
+    study: OptunaStudy,
+    scheduler: Scheduler,
+    log: EventLog,
+    settings: Settings,
+    dataset: Dataset,
+    slots: Slots,
+    interruption: Interruption,
+    folder: Folder,
+) -> None:
+    recorder = Recorder(log, folder.store, settings.max_epochs)
+    _carry_out(scheduler, recorder, [trial.number for trial in State(map(from_json, log.events)).running()])
+
+    def record(event: Event) -> None:
+        log.append(event.to_json())
+
+    def may_start(number: int) -> bool:
+        budget = settings.epoch_budget
+        return number < settings.samples and (budget is None or recorder.epochs_spent < budget)
+
+    def end_at_rung(numbers: Mapping[int, int]) -> None:
+        for number, rung in numbers.items():
+            recorder.end(number, "stopped", f"rung {rung}")
+            folder.store.delete(checkpoint_of(number))
+
+    dropped = set[tuple[int, int]]()
+
+    def make_room() -> None:
+        end_at_rung(scheduler.cannot_be_promoted())
+        kept = scheduler.likeliest_to_be_promoted(PAUSED_STATES)
+        for number, rung in scheduler.paused().items():
+            if number not in kept and (number, rung) not in dropped:
+                dropped.add((number, rung))
+                folder.store.delete(checkpoint_of(number))
+
+    if study.unfinished or may_start(study.begun):
+        run_trials(
+            OptunaSearcher(study, scheduler, may_start, record),
+            RayScheduler(scheduler, recorder.record_epoch),
+            recorder,
+            count=settings.samples * (len(scheduler.rungs) + 1),
+            arrays=Arrays(*dataset.split()),
+            slots=slots,
+            interruption=interruption,
+            folder=folder,
+            checkpoint_epochs=scheduler.rungs,
+            after_each=make_room,
+        )
+    if interruption.signal_number is None:
+        end_at_rung(scheduler.paused())
+    if interruption.reason == "time budget":
+        for number in recorder.unfinished():
+            recorder.end(number, "stopped", "time budget")
+            folder.store.delete(checkpoint_of(number))
+
+
+def _carry_out(scheduler: Scheduler, recorder: Recorder, running: Iterable[int]) -> None:
+    """Writes down what the scheduler decided after the last epoch of trials that the driver's death left running."""
+    for number in running:
+        decision = scheduler.decide(number)
+        if decision == STOP:
             recorder.end(number, "completed", None)
+        elif decision == PAUSE:
+            recorder.pause(number)
 
 
 def _keep_best(run: results.Run) -> None:
-    ranked = results.leaderboard(run.trials)
+    ranked = results.leaderboard(run)
     if ranked.empty:
         reasons = run.trials["stop_reason"].dropna().value_counts()
         why = f"most often: {reasons.index[0]}" if len(reasons) else "none finished an epoch"

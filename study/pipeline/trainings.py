@@ -104,7 +104,11 @@ def _number(job: PlannedTraining, record: EventLog) -> int:
     failed = {number for number, end in _ends(record.events).items() if end["status"] == "failed"}
     begun = [event for event in record.events if event["event"] == "trial"]
     for event in begun:
-        same = event["role"] == job.role and event["config"] == job.recipe.as_dict() and event.get("trial") == job.trial
+        same = (
+            event["role"] == job.role
+            and Recipe.from_dict(event["config"]) == job.recipe
+            and event.get("trial") == job.trial
+        )
         if same and event["number"] not in failed:
             return int(event["number"])
     record.append({"event": "trial", **job.label, "number": len(begun), "config": job.recipe.as_dict()})

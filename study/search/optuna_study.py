@@ -1,29 +1,36 @@
-"""What Optuna is told of a search: all that its record says, event by event, and nothing else.
+"""The Optuna study of a search: it learns what the events say, one by one, and suggests the next trial.
 
-Optuna's study is in memory. `OptunaDatabase` writes another one to optuna.db, for whoever reads it there.
+It is in memory. `OptunaDatabase` keeps a copy in optuna.db, for whoever reads it there.
 """
 
 import copy
-from collections.abc import Callable, Collection, Container, Iterable, Sequence
+import os
+from collections.abc import Container, Hashable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from types import TracebackType
+from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage, InMemoryStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search_spaces import register
+from results.events import EpochFinished, Event, Status, TrialEnded, TrialPaused, TrialPromoted, TrialStarted
+from search_spaces import Draw
 from study.errors import EventLogError
 from study.recipe import Recipe
-from study.search.asha import METRIC
+from study.search.drawing import SamplerChoice, quiet_optuna
 from study.search.problem import PastTrial, SearchProblem, derived_seed
-from study.storage.event_log import Event
+from study.search.samplers import SAMPLERS
 
-# Attributes in which TPESampler, with constant_liar, keeps what it means to draw; here that is drawn at once.
-NOTED_BY_TPE = "tpe:relative_params"
-STATE_OF = {
+# Draws that may repeat a recipe before the space counts as exhausted: a few of the sampler's, then random ones.
+SAMPLER_DRAWS, RANDOM_DRAWS = 5, 200
+# Seconds that optuna.db waits for a reader to let go of it.
+BUSY_TIMEOUT_S = 15.0
+STATE_OF: Mapping[Status, TrialState] = {
     "completed": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
     "diverged": TrialState.FAIL,
@@ -33,122 +40,211 @@ STATE_OF = {
 
 @dataclass(frozen=True)
 class Suggestion:
-    """One trial as the search asked for it: the fields that the space drew, its whole Recipe, Optuna's side of it."""
+    """A trial that the search could begin next.
+
+    Attributes:
+        draw: the Recipe fields that the space set, and what it drew for them.
+        recipe: the full Recipe, with the study's epochs and the trial's own seed.
+    """
 
     number: int
-    config: dict[str, Any]
+    draw: Draw
     recipe: Recipe
-    trial: optuna.Trial
+
+    def started(self) -> TrialStarted:
+        """The event that begins this trial. It has `params` only where `config` does not tell them."""
+        config, params = self.draw.fields, self.draw.params
+        told_by_config = all(name in config and config[name] == value for name, value in params.items())
+        return TrialStarted(
+            number=self.number,
+            trial_id=f"trial_{self.number:05d}",
+            config=config,
+            seed=self.recipe.seed,
+            params=None if told_by_config else params,
+        )
 
 
 class OptunaStudy:
-    """An Optuna study that has been told a record's events, and is told each new one.
+    """Suggests trials, from the events that it has been given.
 
-    A suggestion depends on the seed, the trial's number and what the study has been told, and on nothing else, so that
-    a study rebuilt from its record goes on as it would have.
+    A suggestion depends on the problem, the trial's number and the events so far, and on nothing else, so that a study
+    rebuilt from its event log continues as it would have.
 
     Args:
-        question: what to draw.
-        storage: a new one, as optuna.create_study takes it.
-        events: of the record so far.
+        name: of the Optuna study; a run's name.
+        events: of the event log so far.
 
     Attributes:
-        study: Optuna's; the trials of `question.history` come first.
         begun: how many trials have begun: the number of the next one.
-        unfinished: those of them that have not ended, by number.
-        recorded: the last epoch of each that has one.
+        unfinished: Recipes of the trials that have begun and not ended, by number.
+        epochs: the last epoch of each trial that has one.
 
     Raises:
         EventLogError: the events are not in the order in which a study writes them.
     """
 
-    def __init__(self, question: SearchProblem, storage: str | BaseStorage, events: Iterable[Event] = ()) -> None:
-        self.study = optuna.create_study(study_name="study", storage=storage, direction="maximize")
+    def __init__(self, problem: SearchProblem, events: Iterable[Event] = (), name: str = "study") -> None:
+        self.name = name
         self.begun = 0
-        self.unfinished: dict[int, Suggestion] = {}
-        self.recorded: dict[int, int] = {}
-        self._question = question
-        self._last: dict[int, float] = {}
-        self._asked: int | None = None
-        for past in question.history:
-            self._tell_past(past)
+        self.unfinished: dict[int, Recipe] = {}
+        self.epochs: dict[int, int] = {}
+        self._problem = problem
+        self._storage = _PausedAsPruned()
+        self._writer = _Writer(self._storage, problem, name)
+        self._seen: set[Hashable] = set()
+        self._suggestion: Suggestion | None = None
+        self._before = len(problem.history)
+        for place, past in enumerate(problem.history):
+            self._writer.start(place - self._before, self._past(past))
         for event in events:
-            self(event)
+            self.apply(event)
 
-    def ask(self) -> Suggestion:
-        """The next trial, as the sampler likes; trial 0 is the base Recipe itself.
+    def study(self, sampler: BaseSampler | None = None) -> optuna.Study:
+        """Optuna's study as it is now; the trials of `problem.history` come first."""
+        return optuna.load_study(study_name=self.name, storage=self._storage, sampler=sampler)
 
-        Where the space's range leaves one of the base's values out, Optuna is not told of that one, as it could not
-        have drawn it.
+    def ask(self) -> Suggestion | None:
+        """The next trial; trial 0 is the base Recipe itself. None where the space has no recipe left that is new.
+
+        It may be dropped: a trial begins with its TrialStarted event. Until then it is the same if asked again, and
+        the space is called once.
+
+        Raises:
+            SpaceError: the space raises, or draws what no Recipe has.
         """
-        question = self._question
-        if self.begun == 0:
-            trial, config = self._ask_known(question.base.as_dict())
-        else:
-            # A fresh sampler each time: its generator's state would be lost with the process.
-            self.study.sampler = sampler(question.method, derived_seed(question.seed, self.begun))
-            trial = self.study.ask()
-            config = question.draw(trial).fields
-        self._asked = self.begun
-        return self._begin(config, trial)
+        if self._suggestion is None:
+            self._suggestion = self._next()
+        return self._suggestion
 
-    def __call__(self, event: Event) -> None:
-        """Tells Optuna what `event` says; that a trial has begun which was asked for here, it knows.
+    def apply(self, event: Event) -> None:
+        """Learns of `event`.
 
         Raises:
             EventLogError: the event cannot be the next one.
         """
-        number = event["number"]
-        if event["event"] == "trial":
-            if number != self._asked:
-                if number != self.begun:
-                    raise EventLogError(f"the record is damaged: trial {number} is not the one that was to come")
-                self._begin(event["config"], self._ask_known(event["config"])[0])
-            self._asked = None
-        elif number not in self.unfinished:
-            raise EventLogError(f"the record is damaged: trial {number} goes on after its end, or never began")
-        elif event["event"] == "epoch":
-            self.recorded[number], self._last[number] = event["training_iteration"], event[METRIC]
-            self.unfinished[number].trial.report(event[METRIC], event["training_iteration"])
-        elif event["event"] == "end":
-            self._tell(self.unfinished.pop(number).trial, event["status"], self._last.get(number))
+        if isinstance(event, TrialStarted):
+            if event.number != self.begun:
+                raise EventLogError(f"the event log is damaged: trial {event.number} starts out of order")
+            suggestion = self._suggestion
+            if suggestion is None or suggestion.draw.fields != event.config:
+                draw = self._problem.draw_known(event.config, event.params, number=self.begun)
+                suggestion = self._suggested(replace(draw, fields=dict(event.config)))
+            self._begin(suggestion)
+            return
+        if event.number not in self.unfinished:
+            raise EventLogError(
+                f"the event log is damaged: trial {event.number} continues after its end, or never began"
+            )
+        match event:
+            case EpochFinished():
+                self.epochs[event.number] = event.epoch
+            case TrialPaused():
+                self._storage.paused.add(self._writer.id_of(event.number))
+            case TrialPromoted():
+                self._storage.paused.discard(self._writer.id_of(event.number))
+            case TrialEnded():
+                self._storage.paused.discard(self._writer.id_of(event.number))
+                del self.unfinished[event.number]
+        self._writer.apply(event)
 
-    def _begin(self, config: dict[str, Any], trial: optuna.Trial) -> Suggestion:
-        suggestion = Suggestion(self.begun, config, self._question.recipe(self.begun, config), trial)
-        self.unfinished[self.begun] = suggestion
+    def trials(self) -> dict[int, FrozenTrial]:
+        """All trials as Optuna has them, by number; those of `problem.history` by negative numbers. Paused ones run."""
+        return {trial.number - self._before: trial for trial in self._storage.running(self._writer.study_id)}
+
+    def drawn(self, number: int) -> FrozenTrial:
+        """What trial `number` drew, as a running trial that another Optuna storage can take."""
+        trial = self._storage.get_trial(self._writer.id_of(number))
+        return create_trial(state=TrialState.RUNNING, params=trial.params, distributions=trial.distributions)
+
+    def _begin(self, suggestion: Suggestion) -> None:
+        draw = suggestion.draw
+        drawn = create_trial(state=TrialState.RUNNING, params=draw.params, distributions=draw.distributions)
+        self._writer.start(suggestion.number, drawn)
+        self._seen.add(_key(draw.fields))
+        self.unfinished[suggestion.number] = suggestion.recipe
         self.begun += 1
-        return suggestion
+        self._suggestion = None
 
-    def _ask_known(self, values: dict[str, Any]) -> tuple[optuna.Trial, dict[str, Any]]:
-        """A trial with these values, and the fields that the space gives for them."""
-        draw = self._question.draw_known(values, number=self.begun)
-        return register(self.study, draw), draw.fields
+    def _next(self) -> Suggestion | None:
+        problem = self._problem
+        if self.begun == 0:
+            return self._suggested(problem.draw_known(problem.base.as_dict()))
+        for attempt in range(SAMPLER_DRAWS + RANDOM_DRAWS):
+            make = SAMPLERS[problem.sampler if attempt < SAMPLER_DRAWS else "random"]
+            again = (attempt,) if attempt else ()
+            study = self.study(make(derived_seed(problem.seed, self.begun, *again), problem))
+            draw = problem.draw(SamplerChoice(study, self._before + self.begun), self.begun)
+            if _key(draw.fields) not in self._seen:
+                return self._suggested(draw)
+        return None
 
-    def _tell(self, trial: optuna.Trial, status: str, accuracy: float | None) -> None:
-        """A stopped trial is PRUNED, with the steps that it reported, and no COMPLETE one of fewer epochs."""
-        state = STATE_OF[status]
-        self.study.tell(trial, accuracy if state == TrialState.COMPLETE else None, state=state)
+    def _past(self, past: PastTrial) -> FrozenTrial:
+        draw, state = self._problem.draw_known(past["recipe"]), STATE_OF[past["status"]]  # type: ignore[index]
+        return create_trial(
+            state=state,
+            value=None if state == TrialState.FAIL else past["accuracies"][-1],
+            params=draw.params,
+            distributions=draw.distributions,
+            intermediate_values=dict(enumerate(past["accuracies"], 1)),
+        )
 
-    def _tell_past(self, past: PastTrial) -> None:
-        trial, _ = self._ask_known(past["recipe"])
-        for epoch, accuracy in enumerate(past["accuracies"], 1):
-            trial.report(accuracy, epoch)
-        self._tell(trial, past["status"], past["accuracies"][-1])
+    def _suggested(self, draw: Draw) -> Suggestion:
+        return Suggestion(self.begun, draw, self._problem.recipe(self.begun, draw.fields))
 
 
-class PausedAsPrunedStorage(InMemoryStorage):
-    """Where a search's own study is kept: in memory, trials that rest at a rung among the pruned ones.
+def _key(config: Mapping[str, Any]) -> Hashable:
+    return tuple(sorted((name, repr(value)) for name, value in config.items()))
+
+
+class _Writer:
+    """Writes what events say to one Optuna storage."""
+
+    def __init__(self, storage: BaseStorage, problem: SearchProblem, name: str) -> None:
+        direction = StudyDirection.MAXIMIZE if problem.metric.mode == "max" else StudyDirection.MINIMIZE
+        with quiet_optuna():
+            self.study_id = storage.create_new_study([direction], name)
+        self._storage, self._metric = storage, f"val_{problem.metric.name}"
+        self._ids: dict[int, int] = {}
+        self._last: dict[int, float] = {}
+
+    def id_of(self, number: int) -> int:
+        return self._ids[number]
+
+    def start(self, number: int, trial: FrozenTrial) -> None:
+        """Enters a trial, with the epochs that it has."""
+        self._ids[number] = self._storage.create_new_trial(self.study_id, trial)
+        if trial.intermediate_values:
+            self._last[number] = trial.intermediate_values[max(trial.intermediate_values)]
+
+    def apply(self, event: Event) -> None:
+        trial_id = self._ids[event.number]
+        match event:
+            case EpochFinished():
+                value = event.metrics.get(self._metric)
+                if value is not None:
+                    self._last[event.number] = value
+                    self._storage.set_trial_intermediate_value(trial_id, event.epoch, value)
+            case TrialPaused() | TrialPromoted():
+                self._storage.set_trial_user_attr(trial_id, "paused", isinstance(event, TrialPaused))
+            case TrialEnded():
+                state, value = STATE_OF[event.status], self._last.pop(event.number, None)
+                # A stopped trial has the value of its last epoch and is PRUNED: no complete one of fewer epochs.
+                known = value is not None and state != TrialState.FAIL
+                self._storage.set_trial_state_values(trial_id, state, [value] if known else None)  # type: ignore[list-item]
+
+
+class _PausedAsPruned(InMemoryStorage):
+    """The storage of a search's own study, in memory. Paused trials are among the pruned ones.
 
     To Optuna they are still running, and TPE counts running trials as bad ones.
 
-    Args:
-        paused: gives the numbers of the trials that rest now.
-        before: how many trials of another study come before number 0.
+    Attributes:
+        paused: ids of the trials that are paused now.
     """
 
-    def __init__(self, paused: Callable[[], Collection[int]], before: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._paused, self._before = paused, before
+        self.paused: set[int] = set()
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
@@ -156,15 +252,20 @@ class PausedAsPrunedStorage(InMemoryStorage):
         if states == (TrialState.WAITING,):  # asked for at each suggestion; the storage keeps these at hand
             return super().get_all_trials(study_id, deepcopy, states)
         trials = list(super().get_all_trials(study_id, deepcopy=False))
-        for number in self._paused():
-            trials[self._before + number] = _as_pruned(trials[self._before + number])
+        for trial_id in self.paused:
+            number = self.get_trial_number_from_id(trial_id)
+            trials[number] = _as_pruned(trials[number])
         if states is not None:
             trials = [trial for trial in trials if trial.state in states]
         return copy.deepcopy(trials) if deepcopy else trials
 
+    def running(self, study_id: int) -> list[FrozenTrial]:
+        """All trials as they are, paused ones running."""
+        return super().get_all_trials(study_id, deepcopy=False)
+
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        """All but what TPE notes of a running trial, which one that is asked again from the record has not."""
-        if not key.startswith(NOTED_BY_TPE):
+        """Drops what a sampler notes about a trial that is only being drawn: it is registered when it begins."""
+        if trial_id >= 0:
             super().set_trial_system_attr(trial_id, key, value)
 
 
@@ -174,58 +275,87 @@ def _as_pruned(trial: FrozenTrial) -> FrozenTrial:
     return seen
 
 
-def sampler(method: Literal["tpe", "random"], seed: int) -> optuna.samplers.BaseSampler:
-    """TPE, or nothing but chance.
-
-    For TPE running trials count as bad ones (constant liar), so that trials side by side do not try the same thing.
-    """
-    if method == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
-    return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-
-
 class OptunaDatabase:
-    """optuna.db: a study on disk that is told the same events, from a thread of its own, as SQLite takes 60 ms a trial.
+    """optuna.db: a copy of the study on disk, that can be looked at while the search runs (optuna-dashboard).
 
-    It can be looked at while the search goes on (optuna-dashboard); nothing is ever read back from it. Use it as a
-    context manager, at whose end all is written. What could not be ends the writing, and is said at the end.
+    It is written from a thread of its own, as SQLite takes 60 ms a trial, and it is never read. It is a view: where
+    writing fails, as when somebody keeps it locked, the search goes on, the file is left alone until the end, and is
+    then made anew. Use it as a context manager, at whose end all is written.
 
-    Raises:
-        OSError: from a regular end, something could not be written.
+    Args:
+        study: what to copy; each event is applied there first.
+
+    Attributes:
+        failure: at the end, why optuna.db is not up to date, in a line; None where it is.
     """
 
-    def __init__(self, path: Path, question: SearchProblem, events: Sequence[Event]) -> None:
-        self._path, self._question = path, question
-        self._told: OptunaStudy | None = None
-        self._failure: Exception | None = None
+    def __init__(self, path: Path, problem: SearchProblem, study: OptunaStudy) -> None:
+        self.failure: str | None = None
+        self._path, self._problem, self._study = path, problem, study
+        self._writer: _Writer | None = None
+        self._storage: RDBStorage | None = None
+        self._behind = False
         self._thread = ThreadPoolExecutor(max_workers=1)
-        self._thread.submit(self._keeping, self._begin, list(events))
+        self._thread.submit(self._guarded, self._copy, path, study.trials())
 
-    def __call__(self, event: Event) -> None:
+    def apply(self, event: Event) -> None:
         """Has `event` written when the thread comes to it."""
-        self._thread.submit(self._keeping, self._tell, event)
+        if isinstance(event, TrialStarted):
+            self._thread.submit(self._guarded, self._start, event.number, self._study.drawn(event.number))
+        else:
+            self._thread.submit(self._guarded, self._apply, event)
 
     def __enter__(self) -> "OptunaDatabase":
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._thread.shutdown()
-        if self._failure is not None and exception[0] is None:
-            reason = str(self._failure.__cause__ or self._failure).splitlines()[0]
-            raise OSError(f"{self._path} cannot be written: {reason}") from None
+        self._close()
+        if self._behind:
+            self._behind = False
+            self._guarded(self._replace)
 
-    def _keeping(self, do: Callable[[Any], None], what: Any) -> None:
-        """Does it unless something has failed before: what comes after a gap is told to no study."""
-        if self._failure is None:
-            try:
-                do(what)
-            except Exception as error:
-                self._failure = error
+    def _guarded(self, do: Any, *arguments: Any) -> None:
+        """Does it unless something has failed before: after a gap nothing is written until all is."""
+        if self._behind:
+            return
+        try:
+            do(*arguments)
+        except Exception as failed:
+            self._behind = True
+            self.failure = str(failed.__cause__ or failed).splitlines()[0]
 
-    def _begin(self, events: Sequence[Event]) -> None:
-        self._path.unlink(missing_ok=True)
-        self._told = OptunaStudy(self._question, f"sqlite:///{self._path}", events)
+    def _replace(self) -> None:
+        anew = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        try:
+            self._copy(anew, self._study.trials())
+            self._close()
+            os.replace(anew, self._path)
+        finally:
+            self._close()
+            anew.unlink(missing_ok=True)
+        self.failure = None
 
-    def _tell(self, event: Event) -> None:
-        if self._told is not None:
-            self._told(event)
+    def _copy(self, path: Path, trials: Mapping[int, FrozenTrial]) -> None:
+        path.unlink(missing_ok=True)
+        with quiet_optuna():
+            self._storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": BUSY_TIMEOUT_S}})
+        self._writer = _Writer(self._storage, self._problem, self._study.name)
+        for number, trial in trials.items():
+            self._writer.start(number, trial)
+
+    def _start(self, number: int, drawn: FrozenTrial) -> None:
+        if self._writer is not None:
+            self._writer.start(number, drawn)
+
+    def _apply(self, event: Event) -> None:
+        if self._writer is not None:
+            self._writer.apply(event)
+
+    def _close(self) -> None:
+        if self._storage is not None:
+            self._storage.remove_session()
+            self._storage.engine.dispose()
+        self._storage = self._writer = None

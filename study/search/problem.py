@@ -1,23 +1,26 @@
-"""What a search asks: which Recipe fields vary, around which Recipe, from which seed."""
+"""What is searched: which Recipe fields vary, around which Recipe, for which metric, from which seed."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import optuna
 
 import search_spaces
 from results import Run
-from search_spaces import Draw, Space, SpaceError
+from search_spaces import Choose, Draw, Space, SpaceError
+from study.data.dataset import CIFAR10, ImageSpec
 from study.errors import RecipeError
 from study.recipe import Recipe
+from study.training.checks import check_recipe
+from study.training.metrics import METRICS, Metric
 from study.training.models import require_weights
 
 
 class PastTrial(TypedDict):
-    """A finished trial of another study, JSON-ready: its whole recipe, how it ended, its validation accuracies."""
+    """A finished trial of another study, JSON-ready: its full recipe, how it ended, its metric after each epoch."""
 
     recipe: dict[str, Any]
     status: str
@@ -26,12 +29,15 @@ class PastTrial(TypedDict):
 
 @dataclass(frozen=True)
 class SearchProblem:
-    """What is varied and around what: the space, the Recipe that gives all other fields, and the seed.
+    """What is varied and around what: the space, the Recipe that gives all other fields, the metric and the seed.
 
     Attributes:
-        fixed: fields that the whole study has at one value, whatever the space would draw; `base` has them too.
-        method: "tpe", or "random" for a control.
+        fixed: fields that have one value in the whole study, whatever the space would draw; `base` has them too.
+        sampler: a name in SAMPLERS, such as "tpe", or "random" for a control.
         history: finished trials of another study, which the sampler knows from the start; they have no number here.
+        metric: what is optimized, in the direction of its mode.
+        spec: size, channels and classes of the images, which each drawn Recipe must fit.
+        n_startup: trials that are drawn at random before TPE's model is used.
     """
 
     space: Space
@@ -40,8 +46,11 @@ class SearchProblem:
     max_epochs: int
     seed: int
     fixed: Mapping[str, Any] = field(default_factory=dict)
-    method: Literal["tpe", "random"] = "tpe"
+    sampler: str = "tpe"
     history: Sequence[PastTrial] = ()
+    metric: Metric = METRICS["accuracy"]
+    spec: ImageSpec = CIFAR10
+    n_startup: int = 10
 
     def recipe(self, number: int, config: dict[str, Any]) -> Recipe:
         """The Recipe of trial `number` with the drawn fields `config`.
@@ -51,7 +60,9 @@ class SearchProblem:
         """
         try:
             fields = {"epochs": self.max_epochs, "seed": derived_seed(self.seed, number)}
-            return self.base.with_fields({**config, **fields})
+            recipe = self.base.with_fields({**config, **fields})
+            check_recipe(recipe, self.spec)
+            return recipe
         except RecipeError as error:
             raise SpaceError(f"space {self.space_name}: {error}") from None
 
@@ -59,10 +70,10 @@ class SearchProblem:
         """Draws from the space at random, so that a mistake in it shows before any training.
 
         Raises:
-            SpaceError: the space raises, draws a field that no Recipe has, a value that it refuses, or a knob that
-                never means anything; it cannot give what is fixed, what is fixed never means anything, or nothing is
-                left to vary.
-            WeightsError: a drawn recipe is pretrained, and its weights cannot be had.
+            SpaceError: the space raises, draws a field that no Recipe has, a value that it refuses, or a
+                hyperparameter that never has an effect; it cannot give what is fixed, what is fixed never has an
+                effect, or nothing is left to vary.
+            WeightsError: a drawn recipe is pretrained, and its weights are not available.
         """
         known = [past["recipe"] for past in self.history]
         try:
@@ -77,7 +88,7 @@ class SearchProblem:
             if number <= len(known):
                 continue
             drawn |= set(draw.params)
-            now = {name: why for name, why in recipe.meaningless().items() if name in {*draw.params, *self.fixed}}
+            now = {name: why for name, why in recipe.unused_fields().items() if name in {*draw.params, *self.fixed}}
             idle = now if idle is None else {name: why for name, why in now.items() if name in idle}
         for name, why in (idle or {}).items():
             said = f"--fix {name}" if name in self.fixed else f"varies {name!r}, which"
@@ -86,14 +97,14 @@ class SearchProblem:
             fixed = f" with {', '.join(self.fixed)} fixed" if self.fixed else ""
             raise SpaceError(f"space {self.space_name} has nothing left to vary{fixed}")
 
-    def draw(self, trial: optuna.Trial) -> Draw:
-        """What the space draws from an Optuna trial, around what is fixed.
+    def draw(self, choose: Choose, number: int) -> Draw:
+        """What the space draws for trial `number` where `choose` gives the values, around what is fixed.
 
         Raises:
             SpaceError: the space itself raises, returns no dict of fields, or cannot give what is fixed.
         """
         try:
-            return search_spaces.draw(self.space, trial, self.fixed, number=trial.number - len(self.history))
+            return search_spaces.draw_with(self.space, choose, self.fixed, number=number)
         except SpaceError as error:
             raise SpaceError(f"space {self.space_name}: {error}") from error
 
@@ -109,29 +120,30 @@ class SearchProblem:
             raise SpaceError(f"space {self.space_name}: {error}") from error
 
 
-def hyperparameters_as_json(question: SearchProblem) -> dict[str, Any]:
-    """What the question varies: field -> Optuna's own JSON of its distribution, as an object."""
-    found = search_spaces.hyperparameters(question.space, question.fixed)
+def hyperparameters_as_json(problem: SearchProblem) -> dict[str, Any]:
+    """What the problem varies: name -> Optuna's own JSON of its distribution, as an object."""
+    found = search_spaces.hyperparameters(problem.space, problem.fixed)
     return {
         name: json.loads(optuna.distributions.distribution_to_json(distribution))
         for name, distribution in found.items()
     }
 
 
-def derived_seed(seed: int, number: int) -> int:
-    """A seed for one trial, from the study's seed and the trial's number (numpy's SeedSequence)."""
-    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+def derived_seed(seed: int, *numbers: int) -> int:
+    """A seed from the study's seed and numbers that say what it is for, such as a trial's (numpy's SeedSequence)."""
+    return int(np.random.SeedSequence([seed, *numbers]).generate_state(1)[0])
 
 
-def history(run: Run, question: SearchProblem) -> list[PastTrial]:
-    """The finished trials of `run` that `question` could have asked: all that differs from its base, it varies."""
+def history(run: Run, problem: SearchProblem) -> list[PastTrial]:
+    """The finished trials of `run` that `problem` could have suggested: all that differs from its base, it varies."""
     found: list[PastTrial] = []
     for number in map(int, run.trials.index[run.trials["epochs"] > 0]):
         recipe, status = run.recipe(number), run.trials["status"][number]
         if status == "running":
             continue
-        asked = question.base.as_dict() | question.draw_known(recipe).fields
-        if all(asked[name] == value for name, value in recipe.items() if name not in ("epochs", "seed")):
+        suggested = problem.base.as_dict() | problem.draw_known(recipe).fields
+        if all(suggested[name] == value for name, value in recipe.items() if name not in ("epochs", "seed")):
             of_trial = run.epochs[run.epochs["number"] == number].sort_values("training_iteration")
-            found.append({"recipe": recipe, "status": status, "accuracies": of_trial["val_accuracy"].tolist()})
+            values = of_trial[f"val_{problem.metric.name}"].tolist()
+            found.append({"recipe": recipe, "status": status, "accuracies": values})
     return found

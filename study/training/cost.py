@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from study.data.dataset import ImageSpec
-from study.recipe import FIELDS, Recipe
+from study.errors import ModelError
+from study.recipe import Recipe
 from study.training import models
 
 SMALL_BATCH, LARGE_BATCH = 1, 64
@@ -105,23 +106,22 @@ def costs_of(recipes: Sequence[Recipe], spec: ImageSpec) -> list[Counts]:
 
 def _network_only(recipe: Recipe) -> Recipe:
     """The recipe with everything at its default that does not change the shape of its network."""
-    family = models.MODELS.get(recipe.model)
     # Weights from a library have the shapes of fresh ones.
-    used = () if family is None else tuple(name for name in family.uses if name in FIELDS and name != "pretrained")
+    used = [name for name in models.family(recipe.model).uses if name != "pretrained"]
     options = {f"model.{name}": value for name, value in recipe.model_options.items()}
     return Recipe().with_fields({"model": recipe.model, **{name: getattr(recipe, name) for name in used}, **options})
 
 
 @lru_cache(maxsize=4096)
 def _count(recipe: Recipe, spec: ImageSpec) -> Counts:
+    shape = 1, spec.channels, spec.height, spec.width
     try:
         with torch.device("meta"):
-            sample = torch.empty(1, spec.channels, spec.height, spec.width)
-            return count_costs(models.build(recipe, spec, sample), spec)
-    except (NotImplementedError, RuntimeError):
+            return count_costs(models.build(recipe, spec, torch.empty(shape)), spec)
+    except (NotImplementedError, RuntimeError, ModelError):
         # A network that looks at values while it is built or called, which meta tensors do not have.
         with torch.random.fork_rng():
-            return count_costs(models.build(recipe, spec, torch.zeros_like(sample, device="cpu")), spec)
+            return count_costs(models.build(recipe, spec, torch.zeros(shape)), spec)
 
 
 def _seconds(network: nn.Module, spec: ImageSpec, batch: int) -> float:

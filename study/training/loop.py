@@ -1,45 +1,49 @@
-"""The training loop: one for trial, baseline and final.
+"""The training loop, the same for trials, baseline and final trainings.
 
-    for epoch in Training(recipe, train, validation):
-        print(epoch.number, epoch.train_loss, epoch.val_accuracy)
+    for epoch in Training(recipe, train, validation, spec=dataset.spec):
+        print(epoch.number, epoch.metrics["train_loss"], epoch.metrics["val_accuracy"])
 
 The split is one uint8 tensor on the device and a batch is an index lookup; there is no DataLoader and no per-image
-Python. A Training knows nothing of Ray. Its state can be taken after any step and put back bit for bit (on the CPU).
+Python. A Training knows nothing of Ray. Its state can be saved after any step and restored bit for bit (on the CPU).
 """
 
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from study.data import Split
+from study.data.dataset import CIFAR10, ImageSpec, Split
 from study.recipe import Recipe
-from study.training import augmentation as augment
-from study.training import models
+from study.training import augmentation, models
+from study.training.checks import check_recipe
+from study.training.metrics import measure, measured_each_epoch
+from study.training.optimizers import OPTIMIZERS
+from study.training.schedules import lr_factor
 
-# Mean and standard deviation of each channel, for pixels in [0, 1].
-NORMALIZATION = {
-    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-    # Over the 50,000 training images; published with Krizhevsky's cuda-convnet recipes and rounded the same way since.
-    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-    # torchvision.models, preprocessing of every ImageNet weights entry.
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-}
+# torchvision.models, preprocessing of every ImageNet weights entry: mean and standard deviation of each channel.
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# How many training images a network sees at its construction, for layers that are computed from data: so many, or as
+# many pixels in fewer images that are larger.
+SAMPLE_IMAGES, SAMPLE_PIXELS = 5000, 5000 * 32 * 32
 # On a CPU the activations of a few images stay in its cache (benchmarks.passes): so few are evaluated at once, and a
 # larger batch of a network without batch normalisation is trained in passes of so few, whose gradients add up.
+# Of larger images fewer are evaluated at once, of as many pixels.
 EVALUATION_BATCH = {"cpu": 100, "cuda": 500}
+EVALUATION_PIXELS = 32 * 32
 IMAGES_A_PASS = 64
 # On a CPU, convolutions of so few channels over so few images take less time in torch's own kernels, and contiguous,
 # than in oneDNN's (benchmarks.tiny_batches).
-FEW_IMAGES, FEW_CHANNELS = 4, 16
+FEW_IMAGES, FEW_CHANNELS, FEW_PIXELS = 4, 16, 32 * 32
 # How many steps a GPU may run ahead before the losses are looked at; a CPU looks at each one.
 GPU_STEPS_BETWEEN_CHECKS = 50
 
@@ -59,29 +63,34 @@ class Diverged(Exception):
 class Epoch:
     """One finished pass over the training images.
 
-    train_loss is the mean over all images of the pass of the loss that was minimised, each at the moment it was visited
-    (the reading of the publication). val_loss (plain cross-entropy) and val_accuracy (a fraction) are computed after
-    the pass over the whole validation split; None without one. seconds covers training and validation.
+    Attributes:
+        number: from 1.
+        metrics: "train_loss" is the mean over all images of the pass of the loss that was minimised, each at the moment
+            it was visited (as in the publication). "val_loss" (plain cross-entropy, nats) and "val_<name>" for each
+            metric that is measured are computed after the pass over the whole validation split; None without one.
+        seconds: of training and validation.
     """
 
     number: int
-    train_loss: float
-    val_loss: float | None
-    val_accuracy: float | None
+    metrics: dict[str, float | None]
     seconds: float
 
 
 class Training:
-    """One training run of one Recipe; iterating it trains.
+    """One training of one Recipe; iterating it trains.
 
     Args:
         recipe: what to train, for how long, from which seed.
-        train: images uint8 [N, 32, 32, 3], labels int64 [N].
-        validation: the same, or None to train without looking.
-        device: "cpu" or a CUDA device. Mixed precision is used on CUDA only.
+        train: images uint8 [N, H, W, C], labels int64 [N].
+        validation: the same, or None to skip validation.
+        spec: size, channels and classes of the images.
+        device: "cpu" or a CUDA device.
         after_step: called after every step, with the Training in a state that can be saved.
+        metrics: the names in METRICS to measure after each epoch.
 
     Raises:
+        RecipeError: the recipe does not fit the images.
+        WeightsError: pretrained weights that are not available.
         Diverged: from the iteration, at the first step whose loss is not finite, or after an epoch whose validation
             loss is not (without validation: one of the weights).
     """
@@ -92,26 +101,32 @@ class Training:
         train: Split,
         validation: Split | None = None,
         *,
+        spec: ImageSpec = CIFAR10,
         device: str | torch.device = "cpu",
         after_step: "Callable[[Training], None] | None" = None,
+        metrics: Sequence[str] | None = None,
     ) -> None:
-        self.recipe = recipe
+        check_recipe(recipe, spec)
+        self.recipe, self.spec = recipe, spec
+        self._metrics = measured_each_epoch() if metrics is None else tuple(metrics)
         self.device = torch.device(device)
         self.steps = math.ceil(len(train.labels) / recipe.batch_size)
         self._after_step = after_step
         self._pixels, self._labels = _on_device(train, self.device)
         self._validation = None if validation is None else _on_device(validation, self.device)
-        mean, std = NORMALIZATION[recipe.normalization]
-        self._mean = 255 * torch.tensor(mean, device=self.device).view(3, 1, 1)
-        self._std = 255 * torch.tensor(std, device=self.device).view(3, 1, 1)
+        mean, std = normalization(recipe, spec)
+        self._mean = 255 * torch.tensor(mean, device=self.device).view(-1, 1, 1)
+        self._std = 255 * torch.tensor(std, device=self.device).view(-1, 1, 1)
+        self._class_images = torch.bincount(self._labels, minlength=spec.num_classes)
+        self._class_weights = self._balance() if recipe.class_weights == "balanced" else None
 
-        self._tiny = self.device.type == "cpu" and _is_tiny(recipe)
+        self._tiny = self.device.type == "cpu" and _is_tiny(recipe, spec)
         self._layout = torch.contiguous_format if self._tiny else torch.channels_last
         with self._own_generator(seed=recipe.seed):
-            sample = self._normalized(self._pixels[:5000].permute(0, 3, 1, 2))
-            model = models.build(recipe, sample.cpu())
+            model = models.build(recipe, spec, self._normalized(self._sample().permute(0, 3, 1, 2)).cpu())
         self.model: nn.Module = model.to(self.device).to(memory_format=self._layout)
-        self.optimizer = _optimizer(recipe, self.model)
+        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.optimizer = OPTIMIZERS[recipe.optimizer].build(parameters, recipe)
         whole_batch = self.device.type != "cpu" or any(isinstance(each, _BatchNorm) for each in self.model.modules())
         self._pass = recipe.batch_size if whole_batch else min(recipe.batch_size, IMAGES_A_PASS)
 
@@ -125,7 +140,7 @@ class Training:
             yield self._one_epoch()
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the rest of the training depends on: tensors and plain values only (weights-only loadable)."""
+        """Everything that the rest of the training depends on: tensors and plain values, loadable with weights_only."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -138,7 +153,7 @@ class Training:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts back what `state_dict` gave, in a Training of the same recipe and split."""
+        """Restores what `state_dict` gave, in a Training of the same recipe and split."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.step, self._seconds = state["epoch"], state["step"], state["seconds"]
@@ -152,7 +167,7 @@ class Training:
         self.model.train()
         with self._own_generator(), self._own_convolutions():
             if self.step == 0:
-                self._order = torch.randperm(len(self._labels), device=self.device)
+                self._order = self._new_order()
             while self.step < self.steps:
                 index = self._order[self.step * size : (self.step + 1) * size]
                 self._losses[self.step] = self._train_on(index)
@@ -165,17 +180,39 @@ class Training:
         sizes = torch.full_like(self._losses, size)
         sizes[-1] = len(self._labels) - size * (self.steps - 1)
         train_loss = float(self._losses @ sizes) / len(self._labels)
-        val_loss, val_accuracy = self._validate()
+        validated = self._validate()
+        val_loss = validated["val_loss"]
         if not math.isfinite(self._size_of_weights() if val_loss is None else val_loss):
             raise Diverged(number, self.steps, math.nan if val_loss is None else val_loss)
         seconds = before + time.perf_counter() - started
         self.epoch, self.step, self._seconds = number + 1, 0, 0.0
-        return Epoch(number, train_loss, val_loss, val_accuracy, seconds)
+        return Epoch(number, {"train_loss": train_loss, **validated}, seconds)
+
+    def _sample(self) -> Tensor:
+        """Some training images uint8 [n, H, W, C]: the first ones, or, where these do not show every class (as in a
+        split that is sorted by class), evenly spaced ones."""
+        number = max(1, min(SAMPLE_IMAGES, SAMPLE_PIXELS // (self.spec.height * self.spec.width)))
+        if torch.equal(torch.unique(self._labels[:number]), torch.unique(self._labels)):
+            return self._pixels[:number]
+        return self._pixels[:: math.ceil(len(self._pixels) / number)]
+
+    def _balance(self) -> Tensor:
+        """Each class's weight float32 [classes], N / (classes x its images): scikit-learn's "balanced" (King & Zeng
+        2001). A class without images gets 0."""
+        images, classes = self._class_images.double(), self.spec.num_classes
+        return torch.where(images > 0, len(self._labels) / (classes * images.clamp(min=1)), 0).float()
+
+    def _new_order(self) -> Tensor:
+        """The images of one epoch, int64 [N]: a permutation, or N draws in which every class is equally likely."""
+        if self.recipe.batch_sampling == "balanced":
+            weights = 1 / self._class_images.double()[self._labels]
+            return torch.multinomial(weights, len(self._labels), replacement=True)
+        return torch.randperm(len(self._labels), device=self.device)
 
     @contextmanager
     def _own_generator(self, seed: int | None = None) -> Iterator[None]:
-        """Inside, torch's global generators are this Training's alone: initialisation, order, augmentation and dropout
-        all draw from them, and what the rest of the process draws is not disturbed."""
+        """Inside, torch's global generators belong to this Training: initialisation, order, augmentation and dropout
+        draw from them, and the rest of the process draws as if there were no Training."""
         cuda = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(cuda):
             if seed is not None:
@@ -208,14 +245,15 @@ class Training:
         progress = (self.epoch - 1 + self.step / self.steps) / recipe.epochs
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.lr * lr_factor(recipe, progress)
-        pixels = augment.gather(self._pixels, index, recipe, self.epoch)
-        images = augment.cutout_square(self._normalized(augment.jitter(pixels, recipe)), recipe)
-        images, targets = augment.blend(images, self._labels[index], recipe)
+        pixels = augmentation.gather(self._pixels, index, recipe, self.epoch)
+        images = self._normalized(augmentation.augment(pixels, recipe, "pixels"))
+        images = augmentation.augment(images, recipe, "normalized")
+        images, targets = augmentation.blend(images, self._labels[index], recipe, self.spec.num_classes)
         self.optimizer.zero_grad()
         losses = []
         for part, wanted in zip(torch.split(images, self._pass), torch.split(targets, self._pass), strict=True):
             with self._autocast():
-                loss = F.cross_entropy(self.model(part), wanted, label_smoothing=recipe.label_smoothing)
+                loss = self._loss(self.model(part), wanted)
             if len(part) < len(images):
                 loss = loss * (len(part) / len(images))
             loss.backward()  # type: ignore[no-untyped-call]
@@ -223,15 +261,24 @@ class Training:
         self.optimizer.step()
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
+    def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The mean over the images; with class weights the weighted sum over their number, so that the passes of a
+        batch add up. (torch divides by the sum of the weights, which differs from pass to pass.)"""
+        smoothing = self.recipe.label_smoothing
+        if self._class_weights is None:
+            return F.cross_entropy(logits, targets, label_smoothing=smoothing)
+        weights = self._class_weights
+        return F.cross_entropy(logits, targets, weights, label_smoothing=smoothing, reduction="sum") / len(logits)
+
     def _autocast(self) -> AbstractContextManager[None]:
-        """Mixed precision on a GPU; on a CPU where the recipe has it, for which matrix units that newer ones have."""
+        """Mixed precision on a GPU; on a CPU where the recipe says so, for the matrix units of newer ones."""
         if self.device.type == "cuda":
             return torch.autocast("cuda")
-        # One that is not enabled costs 2% of a step on few images.
+        # A disabled autocast costs 2% of a step on few images.
         return torch.autocast("cpu", torch.bfloat16) if self.recipe.precision == "bfloat16" else nullcontext()
 
     def _normalized(self, pixels: Tensor) -> Tensor:
-        """uint8 or float32 [B, 3, 32, 32] in [0, 255] to float32 of the same shape, in the network's memory format."""
+        """uint8 or float32 [B, C, H, W] in [0, 255] to float32 of the same shape, in the network's memory format."""
         images = pixels.to(torch.float32, copy=True, memory_format=self._layout)
         return images.sub_(self._mean).div_(self._std)
 
@@ -246,71 +293,66 @@ class Training:
             raise Diverged(self.epoch, step, float(self._losses[step - 1]))
 
     def _size_of_weights(self) -> float:
-        """Not finite where the last step of an epoch has overflowed a weight, which no later loss may show."""
+        """The sum of the largest weights; not finite where the last step of an epoch has overflowed a weight, which no
+        later loss may show."""
         return float(torch.stack([parameter.detach().abs().max() for parameter in self.model.parameters()]).sum())
 
-    def _validate(self) -> tuple[float | None, float | None]:
+    def _validate(self) -> dict[str, float | None]:
         if self._validation is None:
-            return None, None
+            return dict.fromkeys(("val_loss", *(f"val_{name}" for name in self._metrics)))
         pixels, labels = self._validation
-        logits = self.predict(pixels)
-        return float(F.cross_entropy(logits, labels)), float((logits.argmax(1) == labels).float().mean())
+        logits = self._logits(pixels)
+        # In float64 no two logits that differ become equal probabilities, so that predictions are those of the logits.
+        probabilities = logits.double().softmax(1).cpu().numpy()
+        loss = float(F.cross_entropy(logits, labels))
+        if not math.isfinite(loss):
+            return {"val_loss": loss}
+        return {"val_loss": loss, **measure(labels.cpu().numpy(), probabilities, self._metrics)}
 
-    def predict(self, pixels: Tensor) -> Tensor:
-        """Logits float32 [N, 10] of the network as it stands, for pixels uint8 [N, 32, 32, 3]."""
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities float32 [N, classes] from the network as it stands, for images uint8 [N, H, W, C]."""
+        probabilities: NDArray[np.float32] = self._logits(_as_tensor(images)).softmax(1).cpu().numpy()
+        return probabilities
+
+    def _logits(self, pixels: Tensor) -> Tensor:
+        """Float32 [N, classes] for pixels uint8 [N, H, W, C]."""
         self.model.eval()
+        as_many = EVALUATION_BATCH[self.device.type] * EVALUATION_PIXELS // (self.spec.height * self.spec.width)
+        size = max(1, min(EVALUATION_BATCH[self.device.type], as_many))
         with torch.inference_mode(), self._autocast():
-            images, size = pixels.to(self.device).permute(0, 3, 1, 2), EVALUATION_BATCH[self.device.type]
-            logits = [self.model(self._normalized(batch)) for batch in torch.split(images, size)]
-            return torch.cat(logits).float()
+            batches = torch.split(pixels.permute(0, 3, 1, 2), size)
+            return torch.cat([self.model(self._normalized(batch.to(self.device))) for batch in batches]).float()
 
 
-def _is_tiny(recipe: Recipe) -> bool:
-    widest = max(map(int, recipe.channels.split("-")))
-    return recipe.model == "cnn" and recipe.batch_size <= FEW_IMAGES and widest <= FEW_CHANNELS
+def normalization(recipe: Recipe, spec: ImageSpec) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel, for pixels in [0, 1].
 
-
-def lr_factor(recipe: Recipe, progress: float) -> float:
-    """What the peak learning rate is multiplied by, at `progress` in [0, 1) of the whole run.
-
-    Over the first `warmup` share it rises linearly from 1/25 to 1 (25: the default div_factor of torch's OneCycleLR);
-    the schedule's shape spans what is left. one_cycle is the cosine with a rise of 0.3 where `warmup` names none
-    (Smith & Topin 2017, arXiv:1708.07120); triangular falls linearly after a rise of 0.23, and to 0.07 of the peak
-    (Jordan 2024, arXiv:2404.00498).
+    Of a published RGB pair grey images get the mean over the channels.
     """
-    warmup = recipe.warmup or {"one_cycle": 0.3, "triangular": 0.23}.get(recipe.schedule, 0.0)
-    if progress < warmup:
-        return 1 / 25 + (1 - 1 / 25) * progress / warmup
-    decay = (progress - warmup) / (1 - warmup)
-    match recipe.schedule:
-        case "constant":
-            return 1.0
-        case "step":
-            return recipe.gamma ** ((decay >= 0.5) + (decay >= 0.75))
-        case "triangular":
-            return 1 - (1 - 0.07) * decay
-        case _:  # cosine and one_cycle
-            return (1 + math.cos(math.pi * decay)) / 2
+    mean, std = {
+        "half": ((0.5,) * spec.channels, (0.5,) * spec.channels),
+        "dataset": (spec.mean, spec.std),
+        "cifar10": (CIFAR10.mean, CIFAR10.std),
+        "imagenet": IMAGENET,
+    }[recipe.normalization]
+    if len(mean) != spec.channels:
+        return (sum(mean) / len(mean),) * spec.channels, (sum(std) / len(std),) * spec.channels
+    return mean, std
 
 
-def _optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    common: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
-    match recipe.optimizer:
-        case "sgd" | "nesterov":
-            nesterov = recipe.optimizer == "nesterov" and recipe.momentum > 0
-            return torch.optim.SGD(parameters, **common, momentum=recipe.momentum, nesterov=nesterov, fused=True)
-        case "adam":
-            return torch.optim.Adam(parameters, **common, betas=(recipe.beta1, recipe.beta2), fused=True)
-        case "adamw":
-            return torch.optim.AdamW(parameters, **common, betas=(recipe.beta1, recipe.beta2), fused=True)
-        case _:
-            return torch.optim.RMSprop(parameters, **common, alpha=recipe.beta2, momentum=recipe.momentum, foreach=True)
+def _is_tiny(recipe: Recipe, spec: ImageSpec) -> bool:
+    widest = max(map(int, recipe.channels.split("-")))
+    few_pixels = spec.height * spec.width <= FEW_PIXELS
+    return recipe.model == "cnn" and recipe.batch_size <= FEW_IMAGES and widest <= FEW_CHANNELS and few_pixels
 
 
 def _on_device(split: Split, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Pixels uint8 [N, 32, 32, 3] and labels int64 [N], sharing the split's memory on the CPU."""
+    """Pixels uint8 [N, H, W, C] and labels int64 [N], sharing the split's memory on the CPU."""
+    return _as_tensor(split.images).to(device), _as_tensor(split.labels).to(device)
+
+
+def _as_tensor(array: NDArray[Any]) -> Tensor:
     with warnings.catch_warnings():
         # Arrays from Ray's object store are shared between processes and so read-only; nothing here writes to them.
         warnings.filterwarnings("ignore", "The given NumPy array is not writ", UserWarning)
-        return torch.from_numpy(split.images).to(device), torch.from_numpy(split.labels).to(device)
+        return torch.from_numpy(array)

@@ -1,43 +1,25 @@
 """Each finding on a made study that has the fault, and none of it on the sound study that the faults are made from."""
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from made_run import MadeTrial, made_final, made_run
+from made_run import SOUND_HYPERPARAMETERS as HYPERPARAMETERS
+from made_run import SOUND_TRIALS as TRIALS
+from made_run import MadeTrial, failing, made_final, made_run, sound
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 import results
 from results.doctor import Finding
 
-KNOBS = {"lr": FloatDistribution(1e-3, 1e-1, log=True), "batch_size": CategoricalDistribution([32, 64, 128])}
-TRIALS = 40
 Make = Callable[..., results.Run]
-
-
-def sound(peak: float = 20 / 39) -> list[MadeTrial]:
-    """Forty trials, evenly over lr; the nearer to `peak` (a share of lr's range), the better, from the first epoch on.
-
-    A third of them goes on at each rung; accuracy has settled well before the last of 9 epochs.
-    """
-    trials = []
-    for number in range(TRIALS):
-        position = number / (TRIALS - 1)
-        reached = 0.8 - 0.8 * abs(position - peak)
-        rank = round(abs(position - peak) * (TRIALS - 1))
-        epochs, status = (9, "completed") if rank < 7 else (1, "stopped")
-        curve = [reached * (1 - math.exp(-2 * epoch)) for epoch in range(1, epochs + 1)]
-        config = {"lr": 1e-3 * 100**position, "batch_size": (32, 64, 128)[number % 3]}
-        trials.append(MadeTrial(config, curve, status, "rung 1" if status == "stopped" else None))
-    return trials
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    def make_it(trials: list[MadeTrial], knobs: dict[str, Any] = KNOBS, **more: Any) -> results.Run:
+    def make_it(trials: list[MadeTrial], knobs: dict[str, Any] = HYPERPARAMETERS, **more: Any) -> results.Run:
         return made_run(tmp_path / "made", trials, knobs, **more)
 
     return make_it
@@ -114,11 +96,6 @@ def test_choices_with_nothing_beyond_have_no_edge(make: Make, choices: list[Any]
     assert not found(make(trials, {"knob": CategoricalDistribution(choices)}), "best on an edge")
 
 
-def failing(trials: list[MadeTrial], numbers: list[int]) -> list[MadeTrial]:
-    failed = {number: replace(trials[number], accuracies=[], status="diverged") for number in numbers}
-    return [failed.get(number, trial) for number, trial in enumerate(trials)]
-
-
 def test_a_range_of_which_everything_diverged_is_named(make: Make) -> None:
     [finding] = found(make(failing(sound(), [35, 36, 37, 38, 39])), "a range that fails")
     assert finding.severity == "serious"
@@ -176,7 +153,7 @@ def test_leaders_closer_than_their_noise_are_told(make: Make) -> None:
 
 def test_too_few_trials_for_the_knobs_are_told(make: Make) -> None:
     [finding] = found(make(sound()[16:25]), "too few trials")
-    assert finding.evidence.startswith("9 usable trials for 2 knobs")
+    assert finding.evidence.startswith("9 usable trials for 2 hyperparameters")
 
 
 def test_trials_stopped_within_chance_of_passing_are_told(make: Make) -> None:

@@ -14,7 +14,7 @@ from optuna.distributions import FloatDistribution
 import results
 from results.__main__ import main
 
-KNOBS = {"dropout": FloatDistribution(0.0, 0.5)}
+HYPERPARAMETERS = {"dropout": FloatDistribution(0.0, 0.5)}
 TRIALS = [MadeTrial({"dropout": at / 20}, [0.5, 0.6 + at / 200]) for at in range(11)]
 RIGHT = {"winner": [True] * 90 + [False] * 10, "baseline": [True] * 60 + [False] * 40}
 
@@ -23,7 +23,7 @@ RIGHT = {"winner": [True] * 90 + [False] * 10, "baseline": [True] * 60 + [False]
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> results.Run:
     """runs/made, seen from the directory above it."""
     monkeypatch.chdir(tmp_path)
-    return made_run(Path("runs/made"), TRIALS, KNOBS, final=made_final(), correct=RIGHT)
+    return made_run(Path("runs/made"), TRIALS, HYPERPARAMETERS, final=made_final(), correct=RIGHT)
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -44,20 +44,20 @@ def test_show_has_the_ranking_the_verdict_and_the_findings(capsys: pytest.Captur
 
 
 def test_show_names_the_mean_of_several_seeds(capsys: pytest.CaptureFixture[str]) -> None:
-    made_run(Path("runs/seeds"), TRIALS, KNOBS, final=made_final(0.6, 0.7))
+    made_run(Path("runs/seeds"), TRIALS, HYPERPARAMETERS, final=made_final(0.6, 0.7))
     assert main(["show", "runs/seeds"]) == 0
     [line] = [line for line in capsys.readouterr().out.splitlines() if "winner, mean of 2" in line]
     assert line.split()[-1] == "65.00%"
 
 
 def test_show_of_a_study_that_goes_on_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    made_run(Path("runs/going"), TRIALS[:2], KNOBS, status="running", ended=None)
+    made_run(Path("runs/going"), TRIALS[:2], HYPERPARAMETERS, status="running", ended=None)
     assert main(["show", "runs/going"]) == 0
     assert "No verdict yet: the study is running." in capsys.readouterr().out
 
 
 def test_show_of_an_empty_record_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    made_run(Path("runs/empty"), [], KNOBS)
+    made_run(Path("runs/empty"), [], HYPERPARAMETERS)
     assert main(["show", "runs/empty"]) == 0
     said = capsys.readouterr().out
     assert "The record holds no trial." in said
@@ -70,7 +70,7 @@ def test_show_as_json_ranks_the_trials_and_lists_the_findings(
     assert main(["show", "runs/made", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["winner"]["number"] == 10
-    assert [row["number"] for row in said["leaderboard"]] == results.leaderboard(run.trials).index.tolist()
+    assert [row["number"] for row in said["leaderboard"]] == results.leaderboard(run).index.tolist()
     assert [finding["name"] for finding in said["findings"]] == [each.name for each in results.diagnose(run)]
 
 
@@ -96,15 +96,15 @@ def test_a_reader_that_has_had_enough_is_no_error() -> None:
 
 
 def test_compare_leaves_out_what_neither_run_has(capsys: pytest.CaptureFixture[str]) -> None:
-    made_run(Path("runs/untested"), TRIALS, KNOBS)
+    made_run(Path("runs/untested"), TRIALS, HYPERPARAMETERS)
     assert main(["compare", "runs/made", "runs/untested"]) == 0
     said = capsys.readouterr().out
-    assert "val accuracy" in said
+    assert "validation" in said
     assert "McNemar" not in said
 
 
 def test_compare_says_which_is_better_and_by_how_much(capsys: pytest.CaptureFixture[str]) -> None:
-    made_run(Path("runs/other"), TRIALS, KNOBS, correct={"winner": RIGHT["baseline"]})
+    made_run(Path("runs/other"), TRIALS, HYPERPARAMETERS, correct={"winner": RIGHT["baseline"]})
     assert main(["compare", "runs/made", "runs/other"]) == 0
     said = capsys.readouterr().out
     assert "runs/other: its model is worse than that of runs/made: -30.00 points on the same test images" in said
@@ -116,7 +116,7 @@ def test_compare_says_which_is_better_and_by_how_much(capsys: pytest.CaptureFixt
 )
 def test_compare_says_what_may_not_be_compared(capsys: pytest.CaptureFixture[str], digest: str, words: str) -> None:
     data = {"digest": digest, "split_digest": "ff" * 32, "train": 45000, "validation": 5000}
-    made_run(Path("runs/other"), TRIALS, KNOBS, data=data)
+    made_run(Path("runs/other"), TRIALS, HYPERPARAMETERS, data=data)
     assert main(["compare", "runs/made", "runs/other"]) == 0
     warned = [line for line in capsys.readouterr().out.splitlines() if "other images" in line]
     assert len(warned) == 1
@@ -151,7 +151,7 @@ def test_what_is_no_text_is_not_printed(capsys: pytest.CaptureFixture[str], form
 def test_list_gives_the_mean_of_several_seeds_and_names_what_it_cannot_read(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    made_run(Path("runs/seeds"), TRIALS, KNOBS, final=made_final(0.6, 0.7))
+    made_run(Path("runs/seeds"), TRIALS, HYPERPARAMETERS, final=made_final(0.6, 0.7))
     Path("runs/broken").mkdir()
     Path("runs/broken/study.json").write_text('{"for')
     assert main(["list", "--json"]) == 0
@@ -161,7 +161,7 @@ def test_list_gives_the_mean_of_several_seeds_and_names_what_it_cannot_read(
 
 
 def test_list_has_a_line_for_each_run_and_marks_synthetic_images(capsys: pytest.CaptureFixture[str]) -> None:
-    made_run(Path("runs/made-up"), TRIALS, KNOBS, dataset="synthetic", created="2026-11-24T11:00:00+00:00")
+    made_run(Path("runs/made-up"), TRIALS, HYPERPARAMETERS, dataset="synthetic", created="2026-11-24T11:00:00+00:00")
     made_run(Path("runs/seeds"), [], {}, kind="baseline", space=None, created="2026-11-25T11:00:00+00:00")
     assert main(["list"]) == 0
     _, made, made_up, seeds = capsys.readouterr().out.splitlines()

@@ -5,9 +5,9 @@ from typing import Any
 
 import optuna
 import pytest
-from made_run import MadeTrial, made_run
+from made_run import SOUND_HYPERPARAMETERS as HYPERPARAMETERS
+from made_run import MadeTrial, failing, made_run, sound
 from optuna.distributions import FloatDistribution
-from test_results_doctor import KNOBS, failing, sound
 
 import results
 import search_spaces
@@ -28,16 +28,18 @@ def space(trial):
 """
 
 
-def propose(folder: Path, trials: list[MadeTrial], space: str = PLAIN, knobs: Any = KNOBS) -> search_spaces.Space:
+def propose(
+    folder: Path, trials: list[MadeTrial], space: str = PLAIN, ranges: Any = HYPERPARAMETERS
+) -> search_spaces.Space:
     (folder / "mine.py").write_text(space)
-    run = made_run(folder / "made", trials, knobs, space=f"{folder / 'mine.py'}:space")
+    run = made_run(folder / "made", trials, ranges, space=f"{folder / 'mine.py'}:space")
     (folder / "next.py").write_text(results.next_space(run))
     return search_spaces.load(f"{folder / 'next.py'}:space")
 
 
 def test_an_edge_is_moved_outwards_and_all_else_stays(tmp_path: Path) -> None:
     knobs = search_spaces.hyperparameters(propose(tmp_path, sound(1.0)))
-    assert knobs == {**KNOBS, "lr": FloatDistribution(1e-3, 0.464, log=True)}
+    assert knobs == {**HYPERPARAMETERS, "lr": FloatDistribution(1e-3, 0.464, log=True)}
 
 
 def test_a_range_that_fails_is_left_out(tmp_path: Path) -> None:
@@ -52,11 +54,11 @@ def test_a_choice_that_fails_is_left_out(tmp_path: Path) -> None:
 
 
 def test_a_study_that_asks_for_nothing_gets_its_space_again(tmp_path: Path) -> None:
-    assert search_spaces.hyperparameters(propose(tmp_path, sound())) == KNOBS
+    assert search_spaces.hyperparameters(propose(tmp_path, sound())) == HYPERPARAMETERS
 
 
 def test_only_the_branch_at_the_edge_is_widened(tmp_path: Path) -> None:
-    space = propose(tmp_path, sound(1.0), CONDITIONAL, {"lr": KNOBS["lr"]})
+    space = propose(tmp_path, sound(1.0), CONDITIONAL, {"lr": HYPERPARAMETERS["lr"]})
     for optimizer, high in (("sgd", 0.464), ("adam", 1e-2)):
         trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(0)).ask()
         search_spaces.draw(space, trial, {"optimizer": optimizer})
@@ -76,7 +78,7 @@ def test_every_space_of_ours_can_be_proposed_from(tmp_path: Path, name: str) -> 
 def test_nothing_that_a_run_holds_becomes_code(tmp_path: Path) -> None:
     evil = '"""\nraise SystemExit\n"""\u2028raise SystemExit\r\x0craise SystemExit #'
     trials = [MadeTrial({evil: trial.config["lr"]}, trial.accuracies, trial.status) for trial in sound(1.0)]
-    run = made_run(tmp_path / "made", trials, {evil: KNOBS["lr"]}, space="sgd", name=evil)
+    run = made_run(tmp_path / "made", trials, {evil: HYPERPARAMETERS["lr"]}, space="sgd", name=evil)
     names: dict[str, Any] = {}
     exec(results.next_space(run), names)
     assert names["MOVED"] == {evil: ((1e-3, 0.1), (1e-3, 0.464))}

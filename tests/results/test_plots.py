@@ -20,10 +20,10 @@ FIGURES: dict[str, Callable[[Run], go.Figure]] = {
     "incumbent by time": partial(plots.incumbent, against="time"),
     "parallel coordinates": plots.parallel_coordinates,
     "importance": plots.importance,
-    "effect of a number": partial(plots.effect, knob="lr"),
-    "effect of an option": partial(plots.effect, knob="optimizer"),
-    "effect of a switch": partial(plots.effect, knob="batch_norm"),
-    "effect of a knob that is not always drawn": partial(plots.effect, knob="momentum"),
+    "effect of a number": partial(plots.effect, hyperparameter="lr"),
+    "effect of an option": partial(plots.effect, hyperparameter="optimizer"),
+    "effect of a switch": partial(plots.effect, hyperparameter="batch_norm"),
+    "effect of a knob that is not always drawn": partial(plots.effect, hyperparameter="momentum"),
     "accuracies": plots.accuracies,
     "confusion matrix": plots.confusion_matrix,
     "per class": plots.per_class,
@@ -92,14 +92,14 @@ def test_the_incumbent_never_falls_and_ends_at_the_best_epoch_of_all(run: Run) -
 def test_parallel_coordinates_has_one_axis_for_each_knob_and_one_line_for_each_ranked_trial(run: Run) -> None:
     figure = plots.parallel_coordinates(run)
     lines = sum(list(trace.x).count(None) for trace in figure.data)
-    assert lines == len(analysis.leaderboard(run.trials))
-    assert len(figure.layout.shapes) == len(run.knobs) + 1
+    assert lines == len(analysis.leaderboard(run))
+    assert len(figure.layout.shapes) == len(run.hyperparameters) + 1
 
 
 def test_a_trial_that_did_not_draw_a_knob_passes_its_axis_where_it_says_not_drawn(run: Run) -> None:
     texts = [annotation.text for annotation in plots.parallel_coordinates(run).layout.annotations]
     assert "not drawn" in texts
-    drawn = analysis.leaderboard(run.trials)["config/momentum"].notna().sum()
+    drawn = analysis.leaderboard(run)["config/momentum"].notna().sum()
     assert len(plots.effect(run, "momentum").data[0].x) == drawn
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 import results
 
-KNOBS = {
+HYPERPARAMETERS = {
     "lr": FloatDistribution(1e-4, 1.0, log=True),
     "batch_size": CategoricalDistribution([32, 64]),
     "batch_norm": CategoricalDistribution([False, True]),
@@ -31,7 +32,7 @@ TRIALS = [
 
 @pytest.fixture
 def run(tmp_path: Path) -> results.Run:
-    return made_run(tmp_path / "made", TRIALS, KNOBS)
+    return made_run(tmp_path / "made", TRIALS, HYPERPARAMETERS)
 
 
 def append(run: results.Run, text: str) -> results.Run:
@@ -44,7 +45,7 @@ def test_the_trials_table_is_as_documented(run: results.Run) -> None:
     trials = run.trials
     assert trials.index.name == "number"
     assert trials.index.dtype == "int64"
-    columns = ["trial_id", "status", "stop_reason", *(f"config/{knob}" for knob in KNOBS), "seed", "epochs"]
+    columns = ["trial_id", "status", "stop_reason", *(f"config/{knob}" for knob in HYPERPARAMETERS), "seed", "epochs"]
     columns += ["training_iteration", "train_loss", "val_loss", "val_accuracy", "best_val_accuracy", "best_epoch"]
     assert list(trials.columns) == [*columns, "time_total_s", "started", "ended"]
     assert trials["status"].tolist() == ["completed", "stopped", "diverged", "running"]
@@ -74,11 +75,10 @@ def test_the_best_epoch_is_the_earliest_of_equals(run: results.Run) -> None:
 
 
 def test_of_an_epoch_trained_twice_the_last_counts(run: results.Run) -> None:
-    again = append(run, json.dumps(epoch_event(0, 2, 0.7)) + "\n")
+    again = append(run, json.dumps(epoch_event(3, 1, 0.7)) + "\n")
     assert len(again.epochs) == len(run.epochs)
-    assert again.epochs.query("number == 0 and training_iteration == 2")["val_accuracy"].item() == 0.7
-    assert again.trials["best_val_accuracy"][0] == 0.7
-    assert again.trials["val_accuracy"][0] == 0.5
+    assert again.epochs.query("number == 3")["val_accuracy"].item() == 0.7
+    assert again.trials["best_val_accuracy"][3] == again.trials["val_accuracy"][3] == 0.7
 
 
 def test_a_half_written_last_line_is_left_out_and_named(run: results.Run) -> None:
@@ -95,7 +95,7 @@ def test_a_half_written_last_line_is_left_out_and_named(run: results.Run) -> Non
         (b"[1, 2]\n", "line 13 is no event"),
         (b'{"event": "gone"}\n', "line 13 is no event"),
         (b'{"event": "end", "number": 0, "time": 1}\n', "line 13 is damaged: its end event lacks status, stop_reason"),
-        (b'{"event": "retry", "reason": "", "time": 1}\n', "line 13 is damaged: its retry event does not say of which"),
+        (b'{"event": "retry", "reason": "", "time": 1}\n', "line 13 is damaged: its retry event lacks number"),
         (json.dumps(epoch_event(9, 1, 0.5)).encode() + b"\n", "line 13 is of trial 9, whose first line is"),
     ],
 )
@@ -111,7 +111,7 @@ def test_a_broken_line_in_the_middle_is_named_and_the_rest_is_read(run: results.
 def test_a_run_that_has_just_begun_has_empty_tables_of_the_same_columns(tmp_path: Path, run: results.Run) -> None:
     path = tmp_path / "begun"
     path.mkdir()
-    write_study(path, KNOBS, status="running", ended=None)
+    write_study(path, HYPERPARAMETERS, status="running", ended=None)
     begun = results.load_run(path)
     assert begun.trials.empty
     assert begun.trials.columns.equals(run.trials.columns)
@@ -151,7 +151,7 @@ def test_a_directory_that_is_no_run_is_an_error(tmp_path: Path) -> None:
 
 
 def test_damage_in_final_costs_only_what_is_damaged(tmp_path: Path) -> None:
-    run = made_run(tmp_path / "made", TRIALS, KNOBS, final=made_final(), correct={"winner": [True] * 20})
+    run = made_run(tmp_path / "made", TRIALS, HYPERPARAMETERS, final=made_final(), correct={"winner": [True] * 20})
     assert run.final == made_final()
     assert run.predictions is not None
     (run.path / "final" / "metrics.json").write_text('{"verdict')
@@ -167,14 +167,14 @@ def test_damage_in_final_costs_only_what_is_damaged(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("metrics", "words"),
     [
-        ([1], "holds no metrics"),
+        ([1], "holds [1] instead of an object"),
         ({key: value for key, value in made_final().items() if key != "verdict"}, "lacks verdict"),
-        (made_final(winner={"accuracy": 0.8}), "lacks winner/interval, winner/n, winner/recipe, winner/seeds"),
-        ({**made_final(), "recipe_under_test": 1, "final_epochs": 3}, "recipe_under_test/recipe"),
+        (made_final(winner={"accuracy": 0.8}), "lacks winner/recipe, winner/interval, winner/n, winner/seeds"),
+        ({**made_final(), "recipe_under_test": 1, "final_epochs": 3}, "has 1 as recipe_under_test"),
     ],
 )
 def test_metrics_that_are_none_of_a_final_are_left_out_and_named(tmp_path: Path, metrics: Any, words: str) -> None:
-    run = made_run(tmp_path / "made", TRIALS, KNOBS, final=metrics)
+    run = made_run(tmp_path / "made", TRIALS, HYPERPARAMETERS, final=metrics)
     assert run.final is None
     [line] = run.dropped
     assert line.startswith("final/metrics.json is damaged: it ")
@@ -185,19 +185,34 @@ def test_a_run_is_shown_in_one_line_where_python_shows_it(run: results.Run) -> N
     assert repr(run) == f"<Run {run.path}: {len(run.trials)} trials, {len(run.epochs)} epochs, finished>"
 
 
-def test_a_file_in_a_runs_place_is_called_a_file(run: results.Run) -> None:
+def test_a_run_is_found_by_its_directory_a_file_of_it_its_name_and_latest(
+    run: results.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run.path.parent)
+    assert results.find_run("made", runs_dir=".") == Path("made")
+    assert results.find_run("made/study.json") == results.find_run(Path("made")) == Path("made")
+    assert results.find_run("latest", runs_dir=".") == Path("made")
+
+
+def test_a_run_in_a_store_is_to_be_fetched_first(tmp_path: Path) -> None:
+    with pytest.raises(results.RunError, match="python -m results fetch s3://bucket/made"):
+        results.load_run("s3://bucket/made")
+
+
+def test_a_file_in_a_runs_place_is_called_a_file(tmp_path: Path) -> None:
+    (tmp_path / "notes").touch()
     with pytest.raises(results.RunError, match="is no run: it is a file"):
-        results.load_run(run.path / "study.json")
+        results.load_run(tmp_path / "notes")
 
 
 def test_epochs_of_final_trainings_are_told_apart_by_role_and_seed(run: results.Run) -> None:
     (run.path / "final").mkdir()
-    events = [
-        {**epoch_event(0, epoch, 0.0), "role": role, "seed": seed, "val_accuracy": None, "val_loss": None}
-        for role in ("winner", "baseline")
-        for seed in (1, 2)
-        for epoch in (1, 2)
-    ]
+    events = []
+    for number, (role, seed) in enumerate(product(("winner", "baseline"), (1, 2))):
+        about = {"role": role, "seed": seed}
+        events.append({"event": "trial", "number": number, **about, "config": {}, "time": 0.0})
+        unmeasured = {"val_accuracy": None, "val_loss": None}
+        events += [{**epoch_event(number, epoch, 0.0), **about, **unmeasured} for epoch in (1, 2)]
     write_events(run.path / "final" / "epochs.jsonl", events)
     final = results.load_run(run.path).final_epochs
     assert len(final) == 8
@@ -237,15 +252,15 @@ def test_a_failed_write_leaves_the_old_table(run: results.Run, monkeypatch: pyte
 
 
 def test_a_directory_of_runs_gives_all_of_them_oldest_first(tmp_path: Path) -> None:
-    made_run(tmp_path / "a", TRIALS, KNOBS, created="2026-11-23T12:00:00+00:00")
-    made_run(tmp_path / "b", TRIALS, KNOBS, created="2026-11-23T11:00:00+00:00")
+    made_run(tmp_path / "a", TRIALS, HYPERPARAMETERS, created="2026-11-23T12:00:00+00:00")
+    made_run(tmp_path / "b", TRIALS, HYPERPARAMETERS, created="2026-11-23T11:00:00+00:00")
     (tmp_path / "notes").mkdir()
-    runs = results.load(tmp_path)
+    runs = results.load_runs(tmp_path)
     assert [run.name for run in runs] == ["b", "a"]
 
 
 def test_an_unreadable_run_among_others_is_left_out_with_a_warning(tmp_path: Path) -> None:
-    made_run(tmp_path / "a", TRIALS, KNOBS)
+    made_run(tmp_path / "a", TRIALS, HYPERPARAMETERS)
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "study.json").write_text("{")
     with pytest.warns(UserWarning, match="half-written"):
@@ -256,10 +271,11 @@ def test_latest_is_the_newest_run_under_runs(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     with pytest.raises(results.RunError, match="no run under runs/ yet"):
         results.load("latest")
-    made_run(tmp_path / "runs" / "a", TRIALS, KNOBS, created="2026-11-23T12:00:00+00:00")
-    made_run(tmp_path / "runs" / "b", TRIALS, KNOBS, created="2026-11-23T11:00:00+00:00")
+    made_run(tmp_path / "runs" / "a", TRIALS, HYPERPARAMETERS, created="2026-11-23T12:00:00+00:00")
+    made_run(tmp_path / "runs" / "b", TRIALS, HYPERPARAMETERS, created="2026-11-23T11:00:00+00:00")
     assert results.load("latest").name == "a"
-    assert len(results.load("runs")) == 2
+    with pytest.raises(results.RunError, match=r"a directory of runs.*load_runs"):
+        results.load("runs")
 
 
 def test_importing_results_loads_nothing_heavy() -> None:

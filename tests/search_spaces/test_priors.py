@@ -186,6 +186,8 @@ def test_a_space_s_own_priors_take_the_place_of_the_general_ones() -> None:
         return {"lr": trial.suggest_float("lr", 0.1, 1.0)}
 
     assert priors_of(space) == {**PRIORS, "lr": NORMAL}
+    assert priors_of(with_priors(momentum=NORMAL)(space)) == {**PRIORS, "lr": NORMAL, "momentum": NORMAL}
+    assert priors_of(space) == {**PRIORS, "lr": NORMAL}
     assert priors_of(lambda trial: {}) == PRIORS
     space.priors = {"lr": 3}  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match="allowed: a dict, name -> Prior"):

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from search_spaces import (
     Fields,
@@ -13,11 +13,14 @@ from search_spaces import (
     configurations,
     draw,
     draw_known,
+    draw_with,
     draws,
     hyperparameters,
     load,
     register,
+    with_priors,
 )
+from search_spaces.priors import NormalPrior
 from study.recipe import BASELINE
 
 BASE = BASELINE.as_dict()
@@ -232,6 +235,28 @@ def test_a_space_sees_what_an_optuna_trial_has() -> None:
     assert seen.items() >= (expected | {"params": {"lr": 0.15}, "number": 7}).items()
     draw(space, study().ask(), {"lr": 0.12}, number=3)
     assert seen.items() >= (expected | {"params": {"lr": 0.12}, "number": 3}).items()
+
+
+def test_values_may_be_chosen_without_an_optuna_trial_each_once() -> None:
+    asked = []
+
+    def choose(name: str, distribution: BaseDistribution) -> Any:
+        asked.append(name)
+        return {"l1": 64, "l2": 32, "lr": 0.1}[name]
+
+    found = draw_with(derived, choose, {"lr": 0.5})
+    assert asked == ["l1", "l2"]
+    assert found.fields == {"hidden": "64-32", "lr": 0.5}
+    assert register(study(), found).params == {"l1": 64, "l2": 32}
+
+
+def test_an_unknown_name_gets_the_centre_of_the_space_s_own_prior() -> None:
+    def space(trial: Any) -> Fields:
+        return {"lr": 10 ** trial.suggest_float("log_lr", -4.0, 0.0)}
+
+    assert draw_known(space, BASE).params == {}
+    informed = with_priors(log_lr=NormalPrior(centre=-3, spread=1, source="a test"))(space)
+    assert draw_known(informed, BASE).params == {"log_lr": -3.0}
 
 
 def test_one_name_drawn_in_two_ways_in_one_trial_is_refused() -> None:

@@ -6,7 +6,9 @@ import optuna
 import pytest
 
 from search_spaces import SPACES, Fields, SpaceError, contains, draw, draw_known, draws, hyperparameters, in_words
+from search_spaces import components as components
 from study.recipe import BASELINE, RECIPES
+from study.search.problem import SearchProblem
 
 
 @pytest.fixture
@@ -20,7 +22,7 @@ def test_every_draw_of_every_space_is_a_recipe_whose_drawn_fields_all_mean_somet
         fields, drawn = each.fields, each.params
         recipe = BASELINE.with_fields(fields)
         assert set(drawn) <= set(fields)
-        assert not set(recipe.meaningless()) & set(drawn)
+        assert not set(recipe.unused_fields()) & set(drawn)
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -31,6 +33,44 @@ def test_every_space_gives_every_named_recipe_as_trial_0(name: str, recipe: str)
     assert base.with_fields(found.fields) == base
     assert all(contains(found.distributions[param], value) for param, value in found.params.items())
     assert all(base.as_dict()[param] == value for param, value in found.params.items())
+
+
+@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_space_passes_the_check_at_start_around_every_named_recipe(
+    name: str, recipe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.search.problem.require_weights", lambda recipe: None)
+    SearchProblem(SPACES[name], name, RECIPES[recipe], 10, seed=0).check()
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_every_space_can_be_searched_with_flip_fixed_at_none(name: str) -> None:
+    found = draws(SPACES[name], 20, fixed={"flip": "none"})
+    assert {each.fields.get("flip", "none") for each in found} == {"none"}
+
+
+def test_light_augmentation_draws_the_flips_that_it_is_given(trial: optuna.Trial) -> None:
+    assert components.light_augmentation(trial, flip=("none",))["flip"] == "none"
+    assert trial.distributions["flip"] == optuna.distributions.CategoricalDistribution(("none",))
+
+
+def test_cnn_wide_draws_what_recorded_tables_are_made_of() -> None:
+    assert draws(SPACES["cnn-wide"], 1, seed=0)[0].params == {
+        "lr": 0.016736202674410273,
+        "momentum": 0.9287340859470354,
+        "weight_decay": 0.0006027633760716439,
+        "batch_size": 128,
+        "channels": "16-32",
+        "padding": "same",
+        "hidden": "128",
+        "dropout": 0.034851719880616285,
+        "label_smoothing": 0.004043679488065144,
+        "schedule": "one_cycle",
+        "flip": "none",
+        "translate": 2,
+        "cutout": 8,
+    }
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -165,7 +205,21 @@ def test_the_command_shows_draws_of_any_space(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("def space(trial):\n    return {'lr': trial.suggest_float('lr', 0.5, 0.5)}\n")
     finished = run("--show", f"{tmp_path / 'mine.py'}:space", "--samples", "3")
     assert finished.returncode == 0
-    assert finished.stdout.count("0.5") == 3
+    lines = finished.stdout.splitlines()
+    assert any("lr" in line and line.count("0.5") == 3 for line in lines)
+
+
+def test_the_command_shows_priors_with_their_sources_and_what_is_drawn_under_other_names(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from search_spaces import with_priors\nfrom search_spaces.priors import NormalPrior\n"
+        "@with_priors(exponent=NormalPrior(centre=-2, spread=1, source='my notes'))\n"
+        "def space(trial):\n    return {'lr': 10.0 ** trial.suggest_int('exponent', -3, -1)}\n"
+    )
+    finished = run("--show", f"{tmp_path / 'mine.py'}:space", "--samples", "1")
+    assert finished.returncode == 0, finished.stderr
+    assert "-2 ± 1" in finished.stdout
+    assert "my notes" in finished.stdout
+    assert "exponent (drawn)" in finished.stdout
 
 
 def test_the_command_refuses_a_space_that_is_not_there_without_a_traceback() -> None:

@@ -71,3 +71,12 @@ def test_files_with_the_names_of_our_packages_do_not_shadow_the_console_script(h
     done = console_script(hostile_folder, "results", "list", "runs")
     assert (done.returncode, done.stdout) == (2, "")
     assert "runs holds no run" in done.stderr
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_nor_do_they_shadow_them_in_rays_workers(hostile_folder: Path, synthetic_dir: Path) -> None:
+    small = ["--dataset", "synthetic", "--data-dir", str(synthetic_dir), "--space", "sgd", "--samples", "1"]
+    done = console_script(hostile_folder, "run", *small, "--max-epochs", "1", "--final-epochs", "1", "--name", "one")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (hostile_folder / "runs" / "one" / "final" / "model.pt").exists()

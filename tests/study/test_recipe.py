@@ -41,13 +41,8 @@ def test_a_misspelt_field_is_refused_with_the_nearest_known_one() -> None:
         BASELINE.with_fields({"momentun": 0.9})
 
 
-def test_a_network_whose_blocks_use_up_all_pixels_is_refused() -> None:
-    with pytest.raises(RecipeError, match="block 4"):
-        Recipe(channels="8-8-8-8", kernel=5, padding="valid")
-
-
-def test_a_field_of_another_family_is_named_as_meaningless() -> None:
-    assert set(BASELINE.meaningless()) == {"whitening", "pretrained", "beta1", "beta2", "gamma"}
+def test_a_field_that_only_other_families_use_is_named_as_unused() -> None:
+    assert set(BASELINE.unused_fields()) == {"whitening", "pretrained", "beta1", "beta2", "gamma"}
 
 
 def test_a_recipe_survives_json(tmp_path: Path) -> None:

@@ -14,15 +14,17 @@ from ray import tune
 import results
 import search_spaces
 from benchmarks.chaos import without_times
+from results.events import Event, from_json
 from study import baseline, run
 from study.data import Split
 from study.execution import trainable
 from study.execution.searcher import OptunaSearcher
+from study.execution.trainable import EPOCH
 from study.pipeline import search
 from study.recipe import BASELINE
-from study.search.asha import ASHA, EPOCH
-from study.search.optuna_study import OptunaStudy, PausedAsPrunedStorage
+from study.search.optuna_study import OptunaStudy
 from study.search.problem import SearchProblem
+from study.search.schedulers import ASHA, SchedulerSettings
 from study.storage.event_log import EventLog
 from study.storage.store import Store
 from study.training.loop import Training
@@ -114,10 +116,16 @@ def test_wherever_it_was_cut_off_what_comes_next_is_what_came_next(finished: res
     for index, event in enumerate(past):
         if event["event"] not in ("trial", "promote"):
             continue
-        asha = ASHA(3, finished.study["grace_period"], finished.study["reduction_factor"], 6)
-        asha.replay(past[:index])
-        told = OptunaStudy(question, PausedAsPrunedStorage(asha.paused, before=0), past[:index])
-        searcher = OptunaSearcher(told, asha, lambda number: number < 6, lambda suggestion: None)
+        asha = ASHA(SchedulerSettings(3, 6, finished.study["grace_period"], finished.study["reduction_factor"]))
+        study = OptunaStudy(question)
+
+        def record(event: Event, asha: ASHA = asha, study: OptunaStudy = study) -> None:
+            asha.apply(event)
+            study.apply(event)
+
+        for before in past[:index]:
+            record(from_json(before))
+        searcher = OptunaSearcher(study, asha, lambda number: number < 6, record)
         config = searcher.suggest("anything")
         assert config["number"] == event["number"]
         assert config["recipe"] == finished.recipe(event["number"])
@@ -222,13 +230,13 @@ def test_a_finished_study_grows_and_keeps_what_it_had(finished: results.Run, tmp
     grown = results.load_run(path)
     assert grown.trials.index.tolist() == list(range(9))
     pd.testing.assert_frame_equal(grown.trials.loc[:5], finished.trials, check_dtype=False)
-    stored = optuna.load_study(study_name="study", storage=f"sqlite:///{path / 'optuna.db'}")
+    stored = optuna.load_study(study_name=None, storage=f"sqlite:///{path / 'optuna.db'}")
     assert len(stored.trials) == 9
     openings = [(opening["role"], json.dumps(opening["recipe"])) for opening in grown.study["test_openings"]]
     assert len(openings) == len(set(openings))
     assert [role for role, _ in openings].count("baseline") == 1
     assert grown.final is not None
-    assert grown.final["winner"]["recipe"]["lr"] == grown.recipe(int(results.best(grown.trials).name))["lr"]  # type: ignore[call-overload]
+    assert grown.final["winner"]["recipe"]["lr"] == grown.recipe(int(results.best(grown).name))["lr"]  # type: ignore[call-overload]
 
 
 REFUSED = {
@@ -313,7 +321,7 @@ def test_a_warm_start_gives_the_searcher_the_other_studys_finished_trials(
     assert run.main([*command, "--warm-start", str(finished.path)]) == 0
     warm = results.load_run(finished.path.parent / "warm")
     assert warm.trials.index.tolist() == [0, 1]
-    stored = optuna.load_study(study_name="study", storage=f"sqlite:///{warm.path / 'optuna.db'}").trials
+    stored = optuna.load_study(study_name=None, storage=f"sqlite:///{warm.path / 'optuna.db'}").trials
     known = [trial for number, trial in zip(finished.trials.index, stored, strict=False) if number]
     assert len(stored) == 6 + 2
     assert [trial.params["lr"] for trial in known] == finished.trials["config/lr"].tolist()[1:]

@@ -88,7 +88,7 @@ def test_the_tables_read_back_from_csv_and_parquet_are_the_runs(finished: result
 
 
 def test_the_stored_optuna_study_says_what_the_trials_table_says(finished: results.Run) -> None:
-    stored = optuna.load_study(study_name="study", storage=f"sqlite:///{finished.path / 'optuna.db'}")
+    stored = optuna.load_study(study_name=None, storage=f"sqlite:///{finished.path / 'optuna.db'}")
     states = {"completed": TrialState.COMPLETE, "stopped": TrialState.PRUNED}
     assert [trial.state for trial in stored.trials] == [states[status] for status in finished.trials["status"]]
     for trial in stored.trials:
@@ -129,7 +129,9 @@ def without_times(trials: pd.DataFrame) -> pd.DataFrame:
 def metrics_without_times(run: results.Run) -> dict[str, Any]:
     assert run.final is not None
     budget = [{name: spent for name, spent in part.items() if name != "seconds"} for part in run.final["budget"]]
-    return {**run.final, "budget": budget}
+    # The second run is the second evaluation on these test images, and says so.
+    counted = {"evaluations", "notes", "sentences"}
+    return {**{key: value for key, value in run.final.items() if key not in counted}, "budget": budget}
 
 
 def test_the_same_seed_gives_the_same_trials_table_times_aside(
@@ -150,7 +152,7 @@ def test_a_diverged_trial_frees_its_slot_and_the_study_goes_on(
     diverged = trials[trials["status"] == "diverged"]
     assert len(diverged) > 0
     assert diverged["stop_reason"].str.contains("epoch 1, step").all()
-    stored = optuna.load_study(study_name="study", storage=f"sqlite:///{tmp_path / 'diverging' / 'optuna.db'}")
+    stored = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path / 'diverging' / 'optuna.db'}")
     assert all(stored.trials[number].state == TrialState.FAIL for number in diverged.index)
 
 

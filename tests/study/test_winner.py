@@ -4,11 +4,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from finished_run import CLASSES, RECIPE, FinishedRun, finished_run, write_images
+from finished_run import CLASSES, RECIPE, FinishedRun, coloured, finished_run, write_images
+from numpy.typing import NDArray
 from PIL import Image
 
 from study.data.dataset import CIFAR10
 from study.errors import DataError, ModelError, StudyError
+from study.training.trainer import build_trainer
 from study.winner import Winner, class_names, load, spec_of
 
 
@@ -155,3 +157,58 @@ def test_runs_recorded_before_specs_were_have_those_of_cifar10() -> None:
     assert class_names({"dataset": "synthetic", "data": {}})[9] == "class 9"
     with pytest.raises(DataError, match=r"data\.spec"):
         spec_of({"name": "mine", "dataset": "mine", "data": {}})
+
+
+TRAINER = """
+import numpy as np
+
+class Brightest:
+    def __init__(self, recipe, train, spec):
+        self.images, self.scale = train.images, 0.0
+    def __iter__(self):
+        while True:
+            self.scale += float(self.images.mean())
+            yield None
+    def predict(self, images):
+        scores = np.exp(self.scale * images.mean((1, 2)) / 10_000)
+        return scores / scores.sum(1, keepdims=True)
+"""
+SAVES = """
+    def state_dict(self):
+        return {"scale": self.scale}
+    def load_state_dict(self, state):
+        self.scale = state["scale"]
+"""
+
+
+def run_of_a_trainer(path: Path, file: Path) -> tuple[FinishedRun, NDArray[np.float32]]:
+    """A run with `file`:Brightest as its trainer, and what that answers for the run's test images."""
+    run = finished_run(path, RECIPE.with_fields({"epochs": 1}), arguments={"trainer": f"{file}:Brightest"})
+    trainer = build_trainer(f"{file}:Brightest", RECIPE, coloured(240, 0))
+    next(iter(trainer))
+    torch.save(trainer.state_dict(), path / "final" / "model.pt")
+    return run, trainer.predict(run.test.images)
+
+
+def test_a_trainer_of_the_users_own_predicts_as_it_did(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(TRAINER + SAVES)
+    run, expected = run_of_a_trainer(tmp_path / "colours", tmp_path / "mine.py")
+    winner = load(run.path)
+    assert np.array_equal(winner.predict_proba(run.test.images), expected)
+    assert type(winner.module).__name__ == "Brightest"
+
+
+def test_a_trainer_that_does_not_save_its_state_has_no_winner(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(TRAINER)
+    run, _ = run_of_a_trainer(tmp_path / "colours", tmp_path / "mine.py")
+    with pytest.raises(ModelError, match=r"mine\.py:Brightest' cannot save its state, so its winner was not kept"):
+        load(run.path)
+
+
+def test_a_trainer_whose_file_is_gone_is_named_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(TRAINER + SAVES)
+    run, _ = run_of_a_trainer(tmp_path / "colours", tmp_path / "mine.py")
+    (tmp_path / "mine.py").unlink()
+    with pytest.raises(ModelError, match=r"mine\.py") as error:
+        load(run.path)
+    assert "\n" not in str(error.value)

@@ -1,51 +1,99 @@
-"""From a Recipe to a network: one file per family, one entry point.
+"""MODELS: the network families that a Recipe may name, one file each; LIBRARIES: the prefixes of other people's.
 
-Every network takes float32 [B, 3, 32, 32] and gives logits [B, 10].
+Every network takes float32 [B, C, H, W] and gives logits [B, classes]. A family's file is imported when it is first
+used, so that a Recipe can read the names without torch.
 """
 
-import torch
-from torch import nn
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from study.errors import WeightsError
-from study.recipe import Recipe
-from study.training.models.weights import imagenet_weights
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
-__all__ = ["WeightsError", "build", "require_weights"]
+    from study.data.dataset import ImageSpec
+    from study.recipe import Recipe
 
 
-def build(recipe: Recipe, train_images: torch.Tensor) -> nn.Module:
-    """The network that `recipe` describes, freshly initialised from torch's global generator, on the CPU.
+def _any_size(recipe: "Recipe", spec: "ImageSpec") -> None:
+    pass
 
-    `train_images`, float32 [n, 3, 32, 32] normalised, are a sample of the training images, for layers that are computed
-    from data.
+
+@dataclass(frozen=True)
+class Family:
+    """One family of networks.
+
+    Attributes:
+        build: (recipe, spec, train_images) -> the network on the CPU, freshly initialised from torch's global
+            generator. `train_images`, float32 [n, C, H, W] normalised, are a sample of the training images, for layers
+            that are computed from data. Raises WeightsError where pretrained weights are not available.
+        uses: the Recipe fields of which this family, unlike some others, makes use.
+        check: (recipe, spec) -> None; raises RecipeError where the family cannot have these fields on such images.
+        takes_options: whether it gets the Recipe's `model.<name>` options as keyword arguments.
+    """
+
+    build: "Callable[[Recipe, ImageSpec, Tensor], nn.Module]"
+    uses: tuple[str, ...]
+    check: "Callable[[Recipe, ImageSpec], None]" = _any_size
+    takes_options: bool = False
+
+
+def _family(module: str, uses: tuple[str, ...], *, takes_options: bool = False) -> Family:
+    """The family whose `build` and `check` stand in study/training/models/<module>.py."""
+
+    def of_module(function: str) -> Callable[..., Any]:
+        return lambda *arguments: getattr(import_module(f"{__name__}.{module}"), function)(*arguments)
+
+    return Family(of_module("build"), uses, of_module("check"), takes_options)
+
+
+MODELS: dict[str, Family] = {
+    "cnn": _family("cnn", uses=("channels", "kernel", "padding", "hidden", "batch_norm", "dropout")),
+    "fast": _family("fast", uses=("channels", "whitening")),
+    "resnet18": _family("resnet", uses=("pretrained",)),
+    "vgg11_bn": _family("vgg", uses=("dropout", "pretrained")),
+    "vgg16_bn": _family("vgg", uses=("dropout", "pretrained")),
+}
+# torchvision:NAME and timm:NAME.
+LIBRARIES: dict[str, Family] = {
+    "torchvision": _family("from_torchvision", uses=("pretrained",), takes_options=True),
+    "timm": _family("from_timm", uses=("pretrained",), takes_options=True),
+}
+# file.py:NAME, package.module:NAME and python:NAME.
+OWN = _family("own", uses=(), takes_options=True)
+
+
+def family(model: str) -> Family:
+    """The family of a Recipe's `model`: a name in MODELS, LIBRARY:NAME, or a reference to a network of one's own."""
+    return MODELS[model] if model in MODELS else LIBRARIES.get(model.partition(":")[0], OWN)
+
+
+def build(recipe: "Recipe", spec: "ImageSpec", train_images: "Tensor") -> "nn.Module":
+    """The network that `recipe` describes for images like `spec`; see `Family.build`.
 
     Raises:
-        WeightsError: a pretrained network whose weights cannot be had.
+        ModelError: a network of another library, or of one's own, that cannot be built.
+        WeightsError: pretrained weights that are not available.
     """
-    match recipe.model:
-        case "cnn":
-            from study.training.models.cnn import Cnn
-
-            return Cnn(recipe)
-        case "fast":
-            from study.training.models.fast import Fast
-
-            return Fast(recipe, train_images)
-        case "resnet18":
-            from study.training.models.resnet import resnet18
-
-            return resnet18(recipe)
-        case _:
-            from study.training.models.vgg import vgg
-
-            return vgg(recipe)
+    return family(recipe.model).build(recipe, spec, train_images)
 
 
-def require_weights(recipe: Recipe) -> None:
-    """Downloads the pretrained weights that `recipe` asks for, unless they are in torch's cache; nothing otherwise.
+def require_weights(recipe: "Recipe") -> None:
+    """Downloads the pretrained weights that `recipe` asks for, unless they are in the library's cache; nothing
+    otherwise.
 
     Raises:
-        WeightsError: they cannot be had.
+        WeightsError: they are neither in the cache nor can be downloaded.
     """
-    if recipe.pretrained and "pretrained" not in recipe.meaningless():
-        imagenet_weights(recipe.model)
+    if not recipe.pretrained or "pretrained" in recipe.unused_fields():
+        return
+    library, _, name = recipe.model.rpartition(":")
+    if library == "timm":
+        from study.training.models.from_timm import pretrained_network
+
+        pretrained_network(name)
+    else:
+        from study.training.models.weights import imagenet_weights
+
+        imagenet_weights(name)

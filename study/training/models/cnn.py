@@ -1,34 +1,65 @@
 """The published family: convolutional blocks, max-pooling, fully connected layers."""
 
-from torch import nn
+from torch import Tensor, nn
 
+from study.data.dataset import ImageSpec
+from study.errors import RecipeError
 from study.recipe import Recipe
 
 
+def build(recipe: Recipe, spec: ImageSpec, train_images: Tensor) -> nn.Module:
+    return Cnn(recipe, spec)
+
+
+def check(recipe: Recipe, spec: ImageSpec) -> None:
+    """Raises RecipeError where the blocks leave no pixels of the image."""
+    for block, (height, width) in enumerate(block_sizes(recipe, spec), 1):
+        if min(height, width) < 1:
+            raise RecipeError(
+                f"Recipe field 'channels' is {recipe.channels!r}: no pixels of {spec.height} x {spec.width} are left "
+                f"after block {block}; allowed: fewer blocks, a smaller kernel than {recipe.kernel}, or padding 'same' "
+                f"instead of {recipe.padding!r}"
+            )
+
+
+def block_sizes(recipe: Recipe, spec: ImageSpec) -> list[tuple[int, int]]:
+    """Height and width in pixels of each block's output: pooling halves each side that has two pixels or more."""
+    sizes, height, width = [], spec.height, spec.width
+    lost = 0 if recipe.padding == "same" else recipe.kernel - 1
+    for _ in recipe.channels.split("-"):
+        height, width = (side // 2 if side >= 2 else side for side in (height - lost, width - lost))
+        sizes.append((height, width))
+    return sizes
+
+
 class Cnn(nn.Sequential):
-    """Blocks of convolution, max-pooling and ReLU, then fully connected layers with ReLU, then 10 logits.
+    """Blocks of convolution, max-pooling and ReLU, then fully connected layers with ReLU, then one logit a class.
 
     Pooling stands before the ReLU: both orders give the same values and gradients, as ReLU is monotone, and this one
     rectifies a quarter of the activations.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, spec: ImageSpec) -> None:
         layers: list[nn.Module] = []
-        channels, side = 3, 32
-        for width, side_after in zip(map(int, recipe.channels.split("-")), recipe.block_sides(), strict=True):
-            layers.append(nn.Conv2d(channels, width, recipe.kernel, padding=recipe.padding, bias=not recipe.batch_norm))
+        channels, height, width = spec.channels, spec.height, spec.width
+        for out, (next_height, next_width) in zip(
+            map(int, recipe.channels.split("-")), block_sizes(recipe, spec), strict=True
+        ):
+            layers.append(nn.Conv2d(channels, out, recipe.kernel, padding=recipe.padding, bias=not recipe.batch_norm))
             if recipe.batch_norm:
-                layers.append(nn.BatchNorm2d(width))
-            if side > 1:
-                layers.append(nn.MaxPool2d(2))
+                layers.append(nn.BatchNorm2d(out))
+            lost = 0 if recipe.padding == "same" else recipe.kernel - 1
+            pooling = tuple(2 if side - lost >= 2 else 1 for side in (height, width))
+            if pooling != (1, 1):
+                layers.append(nn.MaxPool2d(pooling))
             layers.append(nn.ReLU())
-            channels, side = width, side_after
+            channels, height, width = out, next_height, next_width
         layers.append(nn.Flatten())
-        units = channels * side * side
-        for width in map(int, recipe.hidden.split("-")):
-            layers += [nn.Dropout(recipe.dropout), nn.Linear(units, width), nn.ReLU()]
-            units = width
-        layers += [nn.Dropout(recipe.dropout), nn.Linear(units, 10)]
+        units = channels * height * width
+        for out in map(int, recipe.hidden.split("-")):
+            layers += [nn.Dropout(recipe.dropout), nn.Linear(units, out), nn.ReLU()]
+            units = out
+        layers += [nn.Dropout(recipe.dropout), nn.Linear(units, spec.num_classes)]
         if recipe.dropout == 0:
             layers = [layer for layer in layers if not isinstance(layer, nn.Dropout)]
         super().__init__(*layers)

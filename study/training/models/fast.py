@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from study.data.dataset import ImageSpec
+from study.errors import RecipeError
 from study.recipe import Recipe
 
 # airbench94: the logits are scaled down by it, so that the whole network can have one learning rate.
@@ -20,30 +22,51 @@ BIAS_SCALE = 8.0
 WHITENING_EPS = 5e-4
 
 
+def build(recipe: Recipe, spec: ImageSpec, train_images: Tensor) -> nn.Module:
+    return Fast(recipe, spec, train_images)
+
+
+def check(recipe: Recipe, spec: ImageSpec) -> None:
+    """Raises RecipeError where the widths are not four, or the whitening filters not what the patches allow.
+
+    Whitening filters come in pairs of either sign, one for each value of a 2 x 2 patch.
+    """
+    widths = [int(width) for width in recipe.channels.split("-")]
+    most = 2 * 4 * spec.channels
+    if len(widths) != 4 or (recipe.whitening and (widths[0] % 2 or widths[0] > most)):
+        raise RecipeError(
+            f"Recipe field 'channels' is {recipe.channels!r}; allowed where model is 'fast': four widths, such as "
+            f"'{most}-64-128-128', the first even and at most {most} with whitening"
+        )
+
+
 class Fast(nn.Sequential):
     """A 2 x 2 convolution, three blocks of two 3 x 3 convolutions that each halve the side, and one linear layer.
+
+    A side of one pixel is not halved; what the blocks leave of the image is pooled to one pixel.
 
     Args:
         recipe: `channels` are the widths of the first layer and of the three blocks; with `whitening` the first layer
             is computed from `train_images` and stays as it is.
-        train_images: float32 [n, 3, 32, 32], normalised.
+        train_images: float32 [n, C, H, W], normalised.
     """
 
-    def __init__(self, recipe: Recipe, train_images: Tensor) -> None:
+    def __init__(self, recipe: Recipe, spec: ImageSpec, train_images: Tensor) -> None:
         first, *blocks = map(int, recipe.channels.split("-"))
-        stem = nn.Conv2d(3, first, 2, bias=False)
+        stem = nn.Conv2d(spec.channels, first, 2, bias=False)
         if recipe.whitening:
             stem.weight = nn.Parameter(whitening_filters(train_images, first), requires_grad=False)
         layers: list[nn.Module] = [stem, nn.GELU()]
-        channels = first
+        channels, sides = first, (spec.height - 1, spec.width - 1)
         for width in blocks:
-            layers += [_convolution(channels, width), nn.MaxPool2d(2), _Norm(width), nn.GELU()]
+            halved = tuple(min(2, side) for side in sides)
+            layers += [_convolution(channels, width), nn.MaxPool2d(halved), _Norm(width), nn.GELU()]
             layers += [_convolution(width, width), _Norm(width), nn.GELU()]
-            channels = width
-        super().__init__(*layers, nn.MaxPool2d(3), nn.Flatten(), nn.Linear(channels, 10, bias=False))
+            channels, sides = width, (sides[0] // halved[0], sides[1] // halved[1])
+        super().__init__(*layers, nn.MaxPool2d(sides), nn.Flatten(), nn.Linear(channels, spec.num_classes, bias=False))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float32 [B, 3, 32, 32] to logits [B, 10]."""
+        """Float32 [B, C, H, W] to logits [B, classes]."""
         logits: Tensor = super().forward(images)  # type: ignore[no-untyped-call]
         return logits * OUTPUT_SCALE
 
@@ -52,16 +75,16 @@ def whitening_filters(images: Tensor, number: int) -> Tensor:
     """Filters under which the 2 x 2 patches of `images` are uncorrelated and of unit variance, and their negatives.
 
     Args:
-        images: float32 [n, 3, 32, 32].
-        number: even, up to 24: the leading `number` / 2 of 12 principal components, largest variance first.
+        images: float32 [n, C, H, W].
+        number: even, up to 8 C: the leading `number` / 2 of 4 C principal components, largest variance first.
 
     Returns:
-        float32 [number, 3, 2, 2].
+        float32 [number, C, 2, 2].
     """
     patches = F.unfold(images, 2).transpose(1, 2).flatten(0, 1)
     variances, components = torch.linalg.eigh(patches.T @ patches / len(patches))
     filters = (components / (variances + WHITENING_EPS).sqrt()).T.flip(0)[: number // 2]
-    return torch.cat([filters, -filters]).view(number, 3, 2, 2)
+    return torch.cat([filters, -filters]).view(number, images.shape[1], 2, 2)
 
 
 def _convolution(channels: int, width: int) -> nn.Conv2d:

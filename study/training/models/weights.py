@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from study.errors import WeightsError
 
@@ -18,7 +19,9 @@ def imagenet_weights(model: str) -> dict[str, Any]:
     """
     import torchvision
 
-    weights = torchvision.models.get_model_weights(model)["IMAGENET1K_V1"]
+    published = torchvision.models.get_model_weights(model)
+    # The first version where there is one; a few large networks have other names only.
+    weights = published["IMAGENET1K_V1"] if "IMAGENET1K_V1" in published.__members__ else published.DEFAULT
     folder = Path(torch.hub.get_dir(), "checkpoints")
     file = folder / weights.url.rpartition("/")[2]
     found = file.is_file()
@@ -32,3 +35,11 @@ def imagenet_weights(model: str) -> dict[str, Any]:
             "or fix pretrained=false"
         ) from error
     return state
+
+
+def with_channels(weight: Tensor, channels: int) -> Tensor:
+    """The first convolution's weight [out, 3, k, k], for images of 1 or 3 channels.
+
+    On grey images the sum over the three is what the network would give for three equal channels.
+    """
+    return weight if channels == 3 else weight.sum(1, keepdim=True)

@@ -73,10 +73,7 @@ def test_a_training_on_the_folder_has_the_same_losses_and_accuracy_to_the_last_b
 ) -> None:
     read = data.load(str(as_folder(tmp_path / "images", *part)), DataOptions(tmp_path / "data"), lambda line: None)
     recipe = BASELINE.with_fields({"epochs": 1})
-    curves = [
-        [(epoch.train_loss, epoch.val_accuracy) for epoch in Training(recipe, *dataset.split())]
-        for dataset in (read, built_in)
-    ]
+    curves = [[epoch.metrics for epoch in Training(recipe, *dataset.split())] for dataset in (read, built_in)]
     assert curves[0] == curves[1]
 
 

@@ -6,14 +6,11 @@ The driver is a process of its own, as a user starts it.
 import json
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 import pandas as pd
 import pytest
@@ -223,31 +220,6 @@ def test_a_storage_path_of_an_unknown_kind_is_refused(capsys: pytest.CaptureFixt
         run.main(["--storage-path", "ftp://host/folder"])
     assert exit_.value.code == 2
     assert "allowed: a folder, or an s3:// or gs:// URL" in capsys.readouterr().err
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """The URL of a folder in a bucket of an S3 server that runs here."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    credentials = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    for _ in range(600):
-        try:
-            urlopen(Request(f"http://127.0.0.1:{port}/bucket", method="PUT")).close()
-            break
-        except OSError:
-            time.sleep(0.1)
-    with pytest.MonkeyPatch.context() as patched:
-        for name, value in credentials.items():
-            patched.setenv(name, value)
-        yield f"s3://bucket/some/studies?endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1"
-    server.terminate()
-    server.wait()
 
 
 @pytest.fixture(params=["folder", "s3"])

@@ -18,6 +18,27 @@ def test_a_colab_machine_with_two_cpus_holds_four_trials_on_its_gpu() -> None:
     assert "0.5 CPU a trial instead of 1" in slots.reason
 
 
+def test_smaller_cpu_shares_come_with_a_warning_and_what_to_do() -> None:
+    assert "--gpus-per-trial" in plan(COLAB, None, None, None).reason
+    assert plan(COLAB, 0.5, None, None).reason == ""
+
+
+def test_gpus_of_several_kinds_are_named() -> None:
+    nodes = [
+        {"CPU": 8.0, "GPU": 1.0, "accelerator_type:T4": 1.0},
+        {"CPU": 8.0, "GPU": 1.0, "accelerator_type:A100": 1.0},
+    ]
+    assert "A100, T4" in plan(nodes, None, None, None).reason
+    assert plan(nodes[:1], None, None, None).reason == ""
+    assert plan(nodes, 0.0, None, None).reason == ""
+
+
+def test_a_training_never_gets_more_than_one_gpu() -> None:
+    with pytest.raises(ResourceError, match="--gpus-per-trial is 2; allowed: from 0 to 1"):
+        plan([{"CPU": 16.0, "GPU": 2.0}], 2.0, None, None)
+    assert plan([{"CPU": 16.0, "GPU": 2.0}], 1.0, None, None).count == 2
+
+
 def test_cpus_that_were_asked_for_shrink_as_well_where_they_would_limit_the_gpu() -> None:
     assert plan(COLAB, 0.25, 2.0, None).count == 4
 

@@ -58,7 +58,7 @@ def test_an_audit_changes_no_choice(defended: results.Run) -> None:
     assert set(defended.trials.index) == set(range(6))
     confirmed = results.finalists(defended)
     assert json.loads((defended.path / "best.json").read_text())["trial"] == confirmed.index[0]
-    assert set(confirmed.index) == set(results.leaderboard(defended.trials).index[:2])
+    assert set(confirmed.index) == set(results.leaderboard(defended).index[:2])
 
 
 def test_finalists_are_trained_from_fresh_seeds_and_the_best_mean_wins(defended: results.Run) -> None:
@@ -77,7 +77,7 @@ def test_the_control_is_random_search_with_the_same_epochs(defended: results.Run
     assert defended.control is not None
     spent = defended.trials["epochs"].sum()
     assert spent <= defended.control.trials["epochs"].sum() < spent + 2 * 3  # what ran when the budget was reached ends
-    assert defended.control.knobs == defended.knobs
+    assert defended.control.hyperparameters == defended.hyperparameters
     beside = results.control(defended)
     assert beside is not None
     assert beside["epochs"] == spent
@@ -158,7 +158,7 @@ def test_a_resumed_study_gathers_evidence_that_was_not_asked_for_before(defended
 def test_a_replayed_trial_is_the_same_to_the_last_bit(
     defended: results.Run, synthetic_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    number = int(results.best(defended.trials).name)  # type: ignore[call-overload]
+    number = int(results.best(defended).name)  # type: ignore[call-overload]
     assert replay.main([str(defended.path), "--trial", str(number), "--data-dir", str(synthetic_dir)]) == 0
     assert "same to the last bit" in capsys.readouterr().out
 
@@ -168,7 +168,7 @@ def test_a_replay_shows_the_first_difference(
 ) -> None:
     path = Path(shutil.copytree(defended.path, tmp_path / "altered", ignore=shutil.ignore_patterns("ray")))
     events = [json.loads(line) for line in (path / "epochs.jsonl").read_text().splitlines()]
-    of_best = int(results.best(defended.trials).name)  # type: ignore[call-overload]
+    of_best = int(results.best(defended).name)  # type: ignore[call-overload]
     second = next(e for e in events if e["event"] == "epoch" and (e["number"], e["training_iteration"]) == (of_best, 2))
     second["val_loss"] = float(np.nextafter(second["val_loss"], 1.0))
     (path / "epochs.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
@@ -189,7 +189,7 @@ def test_a_fixed_field_is_so_in_every_trial_and_is_not_varied(local_ray: None, c
     flags = ["--fix", "batch_size=64", "--fix", "flip=random", "--samples", "3", "--final-epochs", "1"]
     assert run.main([*common, "--name", "fixed", *flags]) == 0
     fixed = results.load_run(Path(common[5]) / "fixed")
-    assert set(fixed.knobs) == {"lr"}
+    assert set(fixed.hyperparameters) == {"lr"}
     assert {fixed.recipe(number)["batch_size"] for number in range(3)} == {64}
     assert {fixed.recipe(number)["flip"] for number in range(3)} == {"random"}
     assert fixed.final is not None

@@ -1,182 +1,278 @@
 import sqlite3
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
+from results.events import EpochFinished, Event, Status, TrialEnded, TrialPaused, TrialPromoted, TrialStarted
 from search_spaces import SpaceError, load
 from study.errors import EventLogError
 from study.execution.searcher import OptunaSearcher
 from study.recipe import BASELINE
-from study.search.asha import ASHA
-from study.search.optuna_study import OptunaDatabase, OptunaStudy, PausedAsPrunedStorage, Suggestion
+from study.search import optuna_study
+from study.search.optuna_study import OptunaDatabase, OptunaStudy
 from study.search.problem import SearchProblem
+from study.search.schedulers import ASHA, SchedulerSettings
+from study.training.metrics import Metric
 
-QUESTION = SearchProblem(load("cnn"), "cnn", BASELINE, max_epochs=9, seed=5)
+PROBLEM = SearchProblem(load("cnn-wide"), "cnn-wide", BASELINE, max_epochs=9, seed=5)
+
+
+def epoch(number: int, at: int, accuracy: float) -> EpochFinished:
+    return EpochFinished(
+        number=number, epoch=at, metrics={"val_accuracy": accuracy}, seconds=1.0, time_total_s=float(at)
+    )
 
 
 class Driven:
-    """A searcher, and the record that its study is told, driven as Ray Tune drives it."""
+    """A searcher whose events reach its scheduler and study, driven as Ray Tune drives it."""
 
-    def __init__(self, samples: int = 20) -> None:
-        self.events: list[dict[str, Any]] = []
-        self.asha = ASHA(9, 1, 3, samples)
-        self.told = OptunaStudy(QUESTION, PausedAsPrunedStorage(self.asha.paused, before=0))
-        self.searcher = OptunaSearcher(self.told, self.asha, lambda number: number < samples, self._suggested)
-        self.suggestions: list[Suggestion] = []
+    def __init__(self, samples: int = 20, problem: SearchProblem = PROBLEM, events: list[Event] | None = None) -> None:
+        self.events: list[Event] = []
+        self.asha = ASHA(SchedulerSettings(9, samples, reduction_factor=3))
+        self.study = OptunaStudy(problem, events or [])
+        for event in events or []:
+            self.events.append(event)
+            self.asha.apply(event)
+        self.searcher = OptunaSearcher(self.study, self.asha, lambda number: number < samples, self.record)
 
-    def record(self, event: str, number: int, **content: Any) -> None:
-        self.events.append({"event": event, "number": number, **content})
-        self.told(self.events[-1])
+    def record(self, event: Event) -> None:
+        self.events.append(event)
+        self.asha.apply(event)
+        self.study.apply(event)
 
-    def _suggested(self, suggestion: Suggestion) -> None:
-        self.suggestions.append(suggestion)
-        self.record("trial", suggestion.number, config=suggestion.config)
-
-    def run(self, number: int, accuracies: list[float], status: str) -> None:
+    def run(self, number: int, accuracies: list[float], status: Status) -> None:
         identity = f"ray_{number}"
         assert self.searcher.suggest(identity)["number"] == number
-        self.asha.begin(number)
-        for epoch, accuracy in enumerate(accuracies, 1):
-            self.record("epoch", number, training_iteration=epoch, val_accuracy=accuracy)
+        for at, accuracy in enumerate(accuracies, 1):
+            self.record(epoch(number, at, accuracy))
         self.searcher.on_trial_complete(identity, error=status == "failed")
-        self.asha.end(number)
-        self.record("end", number, status=status)
+        self.record(TrialEnded(number=number, status=status, reason=None))
+
+    def pause(self, accuracies: list[float]) -> None:
+        """One new trial after the other has an epoch of this accuracy and is paused."""
+        for number, accuracy in enumerate(accuracies, self.study.begun):
+            assert self.searcher.suggest(f"ray_{number}")["number"] == number
+            self.record(epoch(number, 1, accuracy))
+            self.searcher.on_trial_complete(f"ray_{number}")
+            self.record(TrialPaused(number=number))
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        return self.study.study().trials
 
 
-def trials(path: Path) -> list[optuna.trial.FrozenTrial]:
-    return optuna.load_study(study_name="study", storage=f"sqlite:///{path}").trials
+def stored(path: Path, name: str = "study") -> list[FrozenTrial]:
+    storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+    trials = optuna.load_study(study_name=name, storage=storage).trials
+    storage.remove_session()
+    storage.engine.dispose()
+    return trials
 
 
-def test_trial_0_is_the_baseline_and_optuna_learns_from_it() -> None:
+def seen(trials: list[FrozenTrial]) -> list[tuple[Any, ...]]:
+    return [(each.state, each.params, each.intermediate_values, each.value) for each in trials]
+
+
+def test_trial_0_is_the_base_recipe_and_optuna_learns_from_it() -> None:
     driven = Driven()
-    config = driven.searcher.suggest("a")
-    seed = config["recipe"]["seed"]
-    assert config["recipe"] == BASELINE.with_fields({"epochs": 9, "seed": seed}).as_dict()
-    params = driven.told.study.trials[0].params
+    recipe = driven.searcher.suggest("a")["recipe"]
+    assert recipe == BASELINE.with_fields({"epochs": 9, "seed": recipe["seed"]}).as_dict()
+    params = driven.trials[0].params
     assert params["lr"] == BASELINE.lr
     assert all(getattr(BASELINE, name) == value for name, value in params.items())
     assert {"channels", "schedule", "batch_size"} <= set(params)
 
 
-def test_a_stopped_trial_is_told_to_optuna_as_pruned_with_its_steps() -> None:
+def test_asking_registers_nothing_until_the_trial_has_started() -> None:
+    study = OptunaStudy(PROBLEM)
+    suggestion = study.ask()
+    assert suggestion is not None
+    assert study.ask() is suggestion
+    assert study.study().trials == []
+    study.apply(suggestion.started())
+    assert [trial.state for trial in study.study().trials] == [TrialState.RUNNING]
+    assert study.begun == 1
+
+
+def test_a_stopped_trial_is_pruned_with_its_steps_and_its_last_value() -> None:
     driven = Driven()
     driven.run(0, [0.3, 0.4, 0.5], "stopped")
-    (stored,) = driven.told.study.trials
-    assert stored.state == TrialState.PRUNED
-    assert stored.intermediate_values == {1: 0.3, 2: 0.4, 3: 0.5}
+    assert driven.trials[0].state == TrialState.PRUNED
+    assert driven.trials[0].intermediate_values == {1: 0.3, 2: 0.4, 3: 0.5}
+    assert driven.trials[0].value == 0.5
 
 
-def test_a_whole_trial_is_told_as_complete_with_its_last_accuracy() -> None:
+def test_a_completed_trial_is_complete_with_its_last_accuracy() -> None:
     driven = Driven()
-    driven.run(0, [0.1 * epoch for epoch in range(1, 10)], "completed")
-    stored = driven.told.study.trials[0]
-    assert stored.state == TrialState.COMPLETE
-    assert stored.value == pytest.approx(0.9)
+    driven.run(0, [0.1 * at for at in range(1, 10)], "completed")
+    assert driven.trials[0].state == TrialState.COMPLETE
+    assert driven.trials[0].value == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize("status", ["diverged", "failed"])
-def test_a_diverged_or_failed_trial_is_told_as_fail(status: str) -> None:
+def test_a_diverged_or_failed_trial_is_failed(status: Status) -> None:
     driven = Driven()
     driven.run(0, [0.3], status)
-    assert driven.told.study.trials[0].state == TrialState.FAIL
+    assert driven.trials[0].state == TrialState.FAIL
+
+
+def test_a_metric_to_be_minimized_minimizes() -> None:
+    loss = Metric("loss", "min", lambda labels, probabilities: 0.0)
+    study = OptunaStudy(SearchProblem(load("cnn-wide"), "cnn-wide", BASELINE, 9, 5, metric=loss))
+    for number, value in enumerate([0.7, 0.2, 0.5]):
+        suggestion = study.ask()
+        assert suggestion is not None
+        study.apply(suggestion.started())
+        study.apply(EpochFinished(number=number, epoch=9, metrics={"val_loss": value}, seconds=1.0, time_total_s=9.0))
+        study.apply(TrialEnded(number=number, status="completed", reason=None))
+    assert study.study().best_trial.number == 1
 
 
 def test_suggestions_end_with_the_last_sample() -> None:
     driven = Driven(samples=1)
     assert driven.searcher.suggest("a") != OptunaSearcher.FINISHED
-    driven.asha.begin(0)
-    assert driven.searcher.suggest("b") is None  # what runs may yet have another one promoted
+    assert driven.searcher.suggest("b") is None  # a running trial may have another one promoted
     driven.searcher.on_trial_complete("a", error=True)
-    driven.asha.end(0)
+    driven.record(TrialEnded(number=0, status="failed", reason=None))
     assert driven.searcher.suggest("b") == OptunaSearcher.FINISHED
 
 
-def rested(driven: Driven, accuracies: list[float]) -> None:
-    """One new trial after the other has an epoch of this accuracy and comes to rest."""
-    for number, accuracy in enumerate(accuracies):
-        config = driven.searcher.suggest(f"ray_{number}")
-        assert config["number"] == number
-        driven.asha.begin(number)
-        assert not driven.asha.continues(number, 1, accuracy)
-        driven.record("epoch", number, training_iteration=1, val_accuracy=accuracy)
-        driven.searcher.on_trial_complete(f"ray_{number}")
-        driven.record("rest", number)
-
-
-def test_a_promoted_trial_is_handed_out_before_any_new_one() -> None:
+def test_a_promoted_trial_is_handed_out_once_and_before_any_new_one() -> None:
     driven = Driven()
-    rested(driven, [0.5, 0.3, 0.4])
+    driven.pause([0.5, 0.3, 0.4])
     again = driven.searcher.suggest("promoted")
     assert again["number"] == 0
-    assert again["recipe"] == driven.suggestions[0].recipe.as_dict()
-    driven.asha.begin(0)
+    assert again["recipe"] == driven.study.unfinished[0].as_dict()
+    assert again["recorded"] == 1
+    assert driven.events[-1] == TrialPromoted(number=0)
     assert driven.searcher.suggest("new")["number"] == 3
-    assert driven.told.study.trials[0].state == TrialState.RUNNING
+    assert driven.trials[0].state == TrialState.RUNNING
 
 
-def test_tpe_learns_from_trials_that_rest_at_a_rung() -> None:
+def test_tpe_learns_from_paused_trials() -> None:
     driven = Driven()
     for number in range(11):
         driven.run(number, [0.3 + 0.01 * number], "stopped")
-    config = driven.searcher.suggest("paused")
-    driven.asha.begin(11)
-    assert driven.told.study.trials[11].state == TrialState.RUNNING
-    assert not driven.asha.continues(11, 1, 0.1)
-    driven.record("epoch", 11, training_iteration=1, val_accuracy=0.1)
-    driven.searcher.on_trial_complete("paused")
-    driven.record("rest", 11)
-    seen = driven.told.study.trials
-    assert [trial.state for trial in seen] == [TrialState.PRUNED] * 12
-    assert seen[11].intermediate_values == {1: 0.1}
-    assert config["recipe"]["lr"] == seen[11].params["lr"]
-    driven.asha.begin(11)
-    assert driven.told.study.trials[11].state == TrialState.RUNNING
+    driven.pause([0.1])
+    assert [trial.state for trial in driven.trials] == [TrialState.PRUNED] * 12
+    assert driven.trials[11].intermediate_values == {1: 0.1}
+    assert driven.trials[11].user_attrs == {"paused": True}
+    driven.record(TrialPromoted(number=11))
+    assert driven.trials[11].state == TrialState.RUNNING
+    assert driven.trials[11].user_attrs == {"paused": False}
 
 
-def test_a_study_rebuilt_from_its_record_suggests_what_the_uninterrupted_one_does() -> None:
-    driven = Driven()
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_study_rebuilt_from_its_events_suggests_what_the_uninterrupted_one_does(sampler: str) -> None:
+    driven = Driven(problem=SearchProblem(load("full"), "full", BASELINE, 9, 5, sampler=sampler))
+    statuses: list[Status] = ["completed", "stopped", "stopped", "diverged"]
     for number in range(13):  # past the ten random trials that TPE begins with
-        accuracy = 0.3 + 0.02 * ((7 * number) % 11)
-        status = ("completed", "stopped", "stopped", "diverged")[number % 4]
+        accuracy, status = 0.3 + 0.02 * ((7 * number) % 11), statuses[number % 4]
         epochs = {"completed": 9, "stopped": 3, "diverged": 0}[status]
-        driven.run(number, [accuracy + 0.01 * epoch for epoch in range(epochs)], status)
+        driven.run(number, [accuracy + 0.01 * at for at in range(epochs)], status)
     running = [driven.searcher.suggest(f"running_{slot}")["number"] for slot in range(2)]
-    again = OptunaStudy(QUESTION, optuna.storages.InMemoryStorage(), driven.events)
+    again = OptunaStudy(SearchProblem(load("full"), "full", BASELINE, 9, 5, sampler=sampler), driven.events)
     assert list(again.unfinished) == running
-    assert [trial.system_attrs.keys() - {"fixed_params"} for trial in driven.told.study.trials[-2:]] == [set(), set()]
-    assert again.ask().recipe == driven.told.ask().recipe
-    known = [(trial.state, trial.params, trial.intermediate_values) for trial in driven.told.study.trials]
-    assert [(trial.state, trial.params, trial.intermediate_values) for trial in again.study.trials] == known
+    assert seen(again.study().trials) == seen(driven.trials)
+    one, other = again.ask(), driven.study.ask()
+    assert one is not None
+    assert other is not None
+    assert one.recipe == other.recipe
 
 
 def test_trials_cut_off_with_their_driver_are_handed_out_again_under_their_numbers() -> None:
     driven = Driven()
     driven.run(0, [0.4], "stopped")
     cut_off = driven.searcher.suggest("ray_1")
-    asha = ASHA(9, 1, 3, samples=20)
-    asha.replay(driven.events)
-    told = OptunaStudy(QUESTION, PausedAsPrunedStorage(asha.paused, before=0), driven.events)
-    searcher = OptunaSearcher(told, asha, lambda number: True, lambda suggestion: None)
-    assert searcher.suggest("new_1") == cut_off
-    assert searcher.suggest("new_2")["number"] == 2
+    again = Driven(events=driven.events)
+    assert again.searcher.suggest("new_1") == cut_off
+    assert again.searcher.suggest("new_2")["number"] == 2
 
 
-def test_the_database_has_what_the_study_was_told_and_the_past_before_it(tmp_path: Path) -> None:
+def test_a_small_space_is_searched_without_repeats_and_the_search_ends_with_it() -> None:
+    def small(trial: Any) -> dict[str, Any]:
+        return {
+            "flip": trial.suggest_categorical("flip", ["none", "random"]),
+            "translate": trial.suggest_int("translate", 0, 2),
+        }
+
+    driven = Driven(samples=20, problem=SearchProblem(small, "small", BASELINE, 9, 0))
+    driven.pause([0.1] * 3)
+    while (config := driven.searcher.suggest("slot")) != OptunaSearcher.FINISHED:
+        number = config["number"]
+        at = driven.study.epochs.get(number, 0) + 1
+        driven.record(epoch(number, at, 0.1 + number / 100))
+        driven.searcher.on_trial_complete("slot")
+        done = TrialEnded(number=number, status="completed", reason=None)
+        driven.record(done if at == 9 else TrialPaused(number=number)) if at in (1, 3, 9) else None
+    begun = [event.config for event in driven.events if isinstance(event, TrialStarted)]
+    assert len({(config["flip"], config["translate"]) for config in begun}) == len(begun) == 6
+
+
+def test_the_space_is_called_once_for_a_suggestion() -> None:
+    calls = list[int]()
+
+    def counting(trial: Any) -> dict[str, Any]:
+        calls.append(trial.number)
+        return {"lr": trial.suggest_float("lr", 1e-3, 0.1)}
+
+    driven = Driven(problem=SearchProblem(counting, "counting", BASELINE, 9, 0))
+    for number in range(12):
+        driven.run(number, [0.3], "stopped")
+    assert calls == list(range(12))
+
+
+def test_params_are_in_the_event_where_the_config_does_not_tell_them() -> None:
+    def derived(trial: Any) -> dict[str, Any]:
+        return {"lr": trial.suggest_float("lr", 1e-3, 0.1)}
+
+    study = OptunaStudy(SearchProblem(derived, "derived", BASELINE, 9, 0))
+    study.apply(TrialStarted(number=0, config={"lr": 0.02, "hidden": "64"}, params={"lr": 0.05}, seed=1))
+    assert study.study().trials[0].params == {"lr": 0.05}
+    assert study.unfinished[0].lr == 0.02
+    assert study.unfinished[0].hidden == "64"
+    suggestion = study.ask()
+    assert suggestion is not None
+    assert suggestion.started().params is None
+
+
+def test_optunas_verbosity_stays_as_its_user_has_set_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    try:
+        driven = Driven()
+        with OptunaDatabase(tmp_path / "optuna.db", PROBLEM, driven.study) as database:
+            driven.run(0, [0.3], "stopped")
+            for event in driven.events:
+                database.apply(event)
+        assert optuna.logging.get_verbosity() == optuna.logging.INFO
+    finally:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+    assert "A new study" not in capfd.readouterr().err
+
+
+def test_the_database_has_what_the_study_has_also_when_it_is_begun_in_mid_search(tmp_path: Path) -> None:
     driven = Driven()
-    with OptunaDatabase(tmp_path / "optuna.db", QUESTION, driven.events) as database:
-        for number, status in enumerate(("stopped", "completed", "diverged")):
+    with OptunaDatabase(tmp_path / "optuna.db", PROBLEM, driven.study) as database:
+        statuses: list[Status] = ["stopped", "completed", "diverged"]
+        for number, status in enumerate(statuses):
             before = len(driven.events)
             driven.run(number, [0.3, 0.4 + 0.1 * number], status)
             for event in driven.events[before:]:
-                database(event)
-        driven.searcher.suggest("ray_3")
-        database(driven.events[-1])
-    with OptunaDatabase(tmp_path / "again.db", QUESTION, driven.events):
+                database.apply(event)
+        before = len(driven.events)
+        driven.pause([0.2])
+        for event in driven.events[before:]:
+            database.apply(event)
+    assert database.failure is None
+    with OptunaDatabase(tmp_path / "again.db", PROBLEM, driven.study):
         pass
-    expected = [(each.state, each.params, each.intermediate_values, each.value) for each in driven.told.study.trials]
+    expected = seen(driven.trials)
+    expected[-1] = (TrialState.RUNNING, *expected[-1][1:])
     assert [state for state, *_ in expected] == [
         TrialState.PRUNED,
         TrialState.COMPLETE,
@@ -184,69 +280,104 @@ def test_the_database_has_what_the_study_was_told_and_the_past_before_it(tmp_pat
         TrialState.RUNNING,
     ]
     for name in ("optuna.db", "again.db"):
-        stored = trials(tmp_path / name)
-        assert [(each.state, each.params, each.intermediate_values, each.value) for each in stored] == expected
+        trials = stored(tmp_path / name)
+        assert seen(trials) == expected
+        assert trials[3].user_attrs == {"paused": True}
 
 
-def test_a_database_that_cannot_be_written_says_so_at_its_end(tmp_path: Path) -> None:
-    driven = Driven()
-    driven.searcher.suggest("ray_0")
-    database = OptunaDatabase(tmp_path / "none" / "optuna.db", QUESTION, driven.events)
-    with pytest.raises(OSError, match=r"optuna\.db cannot be written: .*unable to open"), database:
-        database(driven.events[0])
+def test_the_study_in_the_database_is_called_as_the_run(tmp_path: Path) -> None:
+    study = OptunaStudy(PROBLEM, name="sgd-7")
+    with OptunaDatabase(tmp_path / "optuna.db", PROBLEM, study):
+        pass
+    assert stored(tmp_path / "optuna.db", "sgd-7") == []
 
 
-def test_a_database_that_fails_in_mid_search_is_told_nothing_more_and_hides_no_other_end(
+def test_a_viewer_that_locks_the_database_costs_nothing_but_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A reader's open transaction blocks SQLite's writers until it ends, here after the search."""
+    monkeypatch.setattr(optuna_study, "BUSY_TIMEOUT_S", 0.1)
     driven = Driven()
-    driven.run(0, [0.3], "stopped")
-    told = list[str]()
+    path = tmp_path / "optuna.db"
+    with OptunaDatabase(path, PROBLEM, driven.study) as database:
+        driven.run(0, [0.3], "stopped")
+        for event in driven.events:
+            database.apply(event)
+        written = threading.Event()
+        database._thread.submit(written.set)
+        assert written.wait(30)
+        viewer = sqlite3.connect(path)
+        viewer.execute("begin")
+        assert viewer.execute("select count(*) from trials").fetchall() == [(1,)]
+        before = len(driven.events)
+        driven.run(1, [0.4, 0.5], "stopped")
+        for event in driven.events[before:]:
+            database.apply(event)
+    viewer.close()
+    assert database.failure is None
+    assert seen(stored(path)) == seen(driven.trials)
+    assert [file.name for file in tmp_path.iterdir()] == ["optuna.db"]
 
-    def full(self: OptunaStudy, event: dict[str, Any]) -> None:
-        told.append(event["event"])
-        if event["event"] == "epoch":
-            raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(OptunaStudy, "__call__", full)
+def test_a_database_that_cannot_be_written_says_why_and_ends_nothing(tmp_path: Path) -> None:
+    driven = Driven()
+    with OptunaDatabase(tmp_path / "none" / "optuna.db", PROBLEM, driven.study) as database:
+        driven.run(0, [0.3], "stopped")
+        for event in driven.events:
+            database.apply(event)
+    assert database.failure is not None
+    assert "unable to open" in database.failure
+    assert "\n" not in database.failure
 
-    def write() -> None:
-        with OptunaDatabase(tmp_path / "optuna.db", QUESTION, []) as database:
-            for event in driven.events:
-                database(event)
-            if len(told) > 2:
-                raise KeyboardInterrupt
 
-    with pytest.raises(OSError, match=r"optuna\.db cannot be written: database or disk is full"):
-        write()
-    assert told == ["trial", "epoch"]
-    told.append("again")
-    with pytest.raises(KeyboardInterrupt):
-        write()
+def test_the_database_keeps_a_search_from_waiting_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = threading.Event()
+    monkeypatch.setattr(OptunaDatabase, "_apply", lambda self, event: slow.wait(20))
+    driven = Driven()
+    began = time.monotonic()
+    with OptunaDatabase(tmp_path / "optuna.db", PROBLEM, driven.study) as database:
+        driven.run(0, [0.3], "stopped")
+        for event in driven.events:
+            database.apply(event)
+        assert time.monotonic() - began < 10
+        slow.set()
 
 
 @pytest.mark.parametrize(
     ("events", "words"),
     [
-        ([{"event": "trial", "number": 1, "config": {}}], "trial 1 is not the one that was to come"),
-        ([{"event": "rest", "number": 0}], "trial 0 goes on after its end, or never began"),
+        ([TrialStarted(number=1, config={}, seed=0)], "trial 1 starts out of order"),
+        ([TrialPaused(number=0)], "trial 0 continues after its end, or never began"),
     ],
 )  # fmt: skip
-def test_a_record_that_no_study_writes_is_damaged(events: list[dict[str, Any]], words: str) -> None:
+def test_events_that_no_study_writes_are_damaged(events: list[Event], words: str) -> None:
     with pytest.raises(EventLogError, match=words):
-        OptunaStudy(QUESTION, optuna.storages.InMemoryStorage(), events)
+        OptunaStudy(PROBLEM, events)
 
 
-def test_a_baseline_value_that_a_range_leaves_out_is_trained_but_not_told() -> None:
+def test_a_base_value_that_a_range_leaves_out_is_trained_and_not_in_optunas_params() -> None:
     def high(trial: Any) -> dict[str, Any]:
         return {
             "lr": trial.suggest_float("lr", 0.1, 1.0),
             "flip": trial.suggest_categorical("flip", ["none", "random"]),
         }
 
-    told = OptunaStudy(SearchProblem(high, "high", BASELINE, 9, 0), optuna.storages.InMemoryStorage())
-    assert told.ask().recipe.lr == BASELINE.lr
-    assert told.study.trials[0].params == {"flip": "none"}
+    study = OptunaStudy(SearchProblem(high, "high", BASELINE, 9, 0))
+    suggestion = study.ask()
+    assert suggestion is not None
+    assert suggestion.recipe.lr == BASELINE.lr
+    study.apply(suggestion.started())
+    assert study.study().trials[0].params == {"flip": "none"}
+
+
+def test_trial_0_works_where_an_axis_is_logarithmic_and_the_base_value_is_zero() -> None:
+    def logarithmic(trial: Any) -> dict[str, Any]:
+        return {"weight_decay": trial.suggest_float("weight_decay", 1e-5, 1e-2, log=True)}
+
+    driven = Driven(problem=SearchProblem(logarithmic, "logarithmic", BASELINE, 9, 0))
+    for number in range(12):
+        driven.run(number, [0.3 + number / 100], "stopped")
+    assert driven.trials[0].params == {}
 
 
 @pytest.mark.parametrize(

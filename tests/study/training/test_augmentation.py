@@ -4,6 +4,7 @@ import torch
 
 from study.recipe import Recipe
 from study.training import augmentation as augment
+from study.training.augmentation import cutout, jitter
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_translation_shifts_each_image_by_its_own_few_pixels_and_reflects_the_ed
 
 def test_cutout_blanks_one_square_of_each_image_also_over_the_edge() -> None:
     torch.manual_seed(0)
-    blanked = augment.cutout_square(torch.ones(200, 3, 32, 32), Recipe(cutout=6)) == 0
+    blanked = cutout(torch.ones(200, 3, 32, 32), 6) == 0
     areas = blanked[:, 0].flatten(1).sum(1)
     assert torch.equal(blanked[:, 0], blanked[:, 1])
     assert areas.max() == 36
@@ -67,13 +68,13 @@ def test_cutout_blanks_one_square_of_each_image_also_over_the_edge() -> None:
 
 def test_jitter_leaves_the_pixels_alone_when_off(pixels: torch.Tensor) -> None:
     images = channels_first(pixels)
-    assert augment.jitter(images, Recipe()) is images
+    assert augment.augment(images, Recipe(), "pixels") is images
 
 
 def test_jitter_scales_a_grey_image_by_its_brightness_only() -> None:
     """On one flat grey, contrast and saturation have nothing to act on."""
     torch.manual_seed(0)
-    jittered = augment.jitter(torch.full((300, 3, 32, 32), 100, dtype=torch.uint8), Recipe(jitter=0.4))
+    jittered = jitter(torch.full((300, 3, 32, 32), 100, dtype=torch.uint8), 0.4)
     factors = jittered[:, 0, 0, 0] / 100
     assert torch.allclose(jittered, 100 * factors.view(-1, 1, 1, 1).expand_as(jittered), atol=0.01)
     assert 0.6 <= factors.min() < 0.65
@@ -83,7 +84,7 @@ def test_jitter_scales_a_grey_image_by_its_brightness_only() -> None:
 def test_jitter_changes_contrast_about_the_mean_grey_and_saturation_about_each_pixels_own() -> None:
     torch.manual_seed(0)
     images = torch.randint(90, 130, (50, 3, 32, 32), dtype=torch.uint8)
-    before, after = images.float(), augment.jitter(images, Recipe(jitter=0.2))
+    before, after = images.float(), jitter(images, 0.2)
     grey, grey_after = (0.299 * x[:, 0] + 0.587 * x[:, 1] + 0.114 * x[:, 2] for x in (before, after))
     brightness = grey_after.mean((1, 2)) / grey.mean((1, 2))
     contrast = grey_after.std((1, 2)) / grey.std((1, 2)) / brightness
@@ -96,7 +97,7 @@ def test_jitter_changes_contrast_about_the_mean_grey_and_saturation_about_each_p
 
 def test_jitter_stays_within_the_range_of_pixels() -> None:
     torch.manual_seed(0)
-    jittered = augment.jitter(torch.randint(0, 256, (50, 3, 32, 32), dtype=torch.uint8), Recipe(jitter=1.0))
+    jittered = jitter(torch.randint(0, 256, (50, 3, 32, 32), dtype=torch.uint8), 1.0)
     assert jittered.dtype == torch.float32
     assert (jittered.min(), jittered.max()) == (0, 255)
 
@@ -118,13 +119,13 @@ def shares(targets: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 def test_without_mixup_and_cutmix_images_and_labels_pass_through() -> None:
     images, labels = constant_images()
-    assert augment.blend(images, labels, Recipe()) == (images, labels)
+    assert augment.blend(images, labels, Recipe(), 10) == (images, labels)
 
 
 def test_mixup_blends_neighbours_in_the_proportion_of_their_targets() -> None:
     torch.manual_seed(0)
     images, labels = constant_images()
-    blended, targets = augment.blend(images, labels, Recipe(mixup=1.0))
+    blended, targets = augment.blend(images, labels, Recipe(mixup=1.0), 10)
     own = shares(targets, labels)
     expected = own * images[:, 0, 0, 0] + (1 - own) * images.roll(1, 0)[:, 0, 0, 0]
     assert torch.allclose(blended, expected.view(-1, 1, 1, 1).expand_as(blended), atol=1e-3)
@@ -135,14 +136,14 @@ def test_mixup_blends_neighbours_in_the_proportion_of_their_targets() -> None:
 def test_a_small_alpha_hardly_mixes() -> None:
     torch.manual_seed(0)
     images, labels = constant_images()
-    own = shares(augment.blend(images, labels, Recipe(mixup=0.05))[1], labels)
+    own = shares(augment.blend(images, labels, Recipe(mixup=0.05), 10)[1], labels)
     assert ((own < 0.1) | (own > 0.9)).float().mean() > 0.7
 
 
 def test_cutmix_pastes_a_square_of_the_neighbour_and_targets_are_the_areas() -> None:
     torch.manual_seed(0)
     images, labels = constant_images()
-    cut, targets = augment.blend(images, labels, Recipe(cutmix=1.0))
+    cut, targets = augment.blend(images, labels, Recipe(cutmix=1.0), 10)
     own = shares(targets, labels)
     pasted = cut != images
     assert torch.equal(cut[pasted], images.roll(1, 0)[pasted])
@@ -157,7 +158,7 @@ def test_with_mixup_and_cutmix_each_batch_has_one_of_the_two() -> None:
     images, labels = constant_images()
     kinds = set()
     for _ in range(20):
-        blended, _ = augment.blend(images, labels, Recipe(mixup=1.0, cutmix=1.0))
+        blended, _ = augment.blend(images, labels, Recipe(mixup=1.0, cutmix=1.0), 10)
         kinds.add(bool((blended == blended.round()).all()))
     assert kinds == {True, False}
 
@@ -168,9 +169,9 @@ EVERYTHING = Recipe(flip="random", translate=4, jitter=0.4, cutout=8, mixup=1.0,
 def test_the_seed_fixes_every_augmentation(pixels: torch.Tensor) -> None:
     def augmented(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
-        images = augment.jitter(augment.gather(pixels, INDEX, EVERYTHING, 1), EVERYTHING)
-        images = augment.cutout_square(images, EVERYTHING)
-        return torch.cat([part.flatten(1) for part in augment.blend(images, INDEX % 10, EVERYTHING)], dim=1)
+        images = augment.augment(augment.gather(pixels, INDEX, EVERYTHING, 1), EVERYTHING, "pixels")
+        images = augment.augment(images, EVERYTHING, "normalized")
+        return torch.cat([part.flatten(1) for part in augment.blend(images, INDEX % 10, EVERYTHING, 10)], dim=1)
 
     assert torch.equal(augmented(0), augmented(0))
     assert not torch.equal(augmented(0), augmented(1))

@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from study.data import Split
+from study.data.dataset import CIFAR10, Split
 from study.errors import RecipeError, WeightsError
 from study.recipe import BASELINE, RECIPES, Recipe
 from study.training import models
+from study.training.checks import check_recipe
 from study.training.loop import Training
 from study.training.models.fast import BIAS_SCALE, whitening_filters
 
@@ -31,7 +32,7 @@ RECIPE_OF = {
 
 def built(recipe: Recipe, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
-    return models.build(recipe, IMAGES)
+    return models.build(recipe, CIFAR10, IMAGES)
 
 
 @pytest.mark.parametrize("name", RECIPE_OF)
@@ -122,7 +123,7 @@ def test_the_biases_of_the_fast_network_move_sixty_four_times_as_far() -> None:
 )
 def test_widths_that_the_fast_network_cannot_have_are_refused(channels: str, whitening: bool) -> None:
     with pytest.raises(RecipeError, match=f"'channels' is '{channels}'; allowed where model is 'fast': four widths"):
-        Recipe(model="fast", channels=channels, whitening=whitening)
+        check_recipe(Recipe(model="fast", channels=channels, whitening=whitening), CIFAR10)
 
 
 @pytest.fixture
@@ -201,8 +202,10 @@ def test_no_weights_are_asked_for_where_none_are_used(weights_folder: Path) -> N
 
 def test_torchvision_is_loaded_for_its_own_networks_only() -> None:
     code = (
-        "import sys, torch\nfrom study import models, training\nfrom study.recipe import BASELINE, RECIPES\n"
-        "for name in ('baseline', 'fast'): models.build(RECIPES[name], torch.randn(4, 3, 32, 32))\n"
+        "import sys, torch\n"
+        "from study.data.dataset import CIFAR10\nfrom study.training import loop, models\n"
+        "from study.recipe import BASELINE, RECIPES\n"
+        "for name in ('baseline', 'fast'): models.build(RECIPES[name], CIFAR10, torch.randn(4, 3, 32, 32))\n"
         "sys.exit('torchvision' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -212,14 +215,14 @@ def test_every_family_trains_with_every_augmentation_in_either_precision() -> No
     random = np.random.default_rng(0)
     split = Split(random.integers(0, 256, (24, 32, 32, 3), dtype=np.uint8), np.arange(24) % 10)
     everything = {"translate": 4, "flip": "alternating", "jitter": 0.2, "cutout": 8, "mixup": 0.2, "cutmix": 1.0}
-    logits = {}
+    predicted = {}
     for precision in ("float32", "bfloat16"):
         for recipe in (BASELINE, FAST):
             fields = {**everything, "precision": precision, "epochs": 2, "batch_size": 10}
             training = Training(recipe.with_fields(fields), split, split)
             assert len(list(training)) == 2
-            logits[precision, recipe.model] = training.predict(torch.from_numpy(split.images))
-    assert all(each.dtype == torch.float32 and each.isfinite().all() for each in logits.values())
+            predicted[precision, recipe.model] = torch.from_numpy(training.predict(split.images))
+    assert all(each.dtype == torch.float32 and each.isfinite().all() for each in predicted.values())
     for model in ("cnn", "fast"):
-        assert not torch.equal(logits["float32", model], logits["bfloat16", model])
-        assert torch.allclose(logits["float32", model], logits["bfloat16", model], atol=0.3)
+        assert not torch.equal(predicted["float32", model], predicted["bfloat16", model])
+        assert torch.allclose(predicted["float32", model], predicted["bfloat16", model], atol=0.3)
