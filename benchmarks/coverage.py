@@ -27,7 +27,7 @@ from rich.table import Table
 from scipy.stats import norm
 
 from results.paired import SIGNIFICANCE, mcnemar
-from results.recipes import of_accuracies
+from results.recipes import FEW_SEEDS, images_part, of_values
 from results.seed_deviation import SeedDeviation
 
 IMAGES = 10_000
@@ -35,7 +35,7 @@ ACCURACY = 0.75
 CORRELATION = 0.7
 UNEQUAL = 1 / 3
 PRIOR_FREEDOM = 7
-RESAMPLES = 2000
+RESAMPLES = 1000
 DEVIATIONS = (0.1, 0.3, 1.0, 2.0)
 SEEDS = (1, 2, 3, 5, 10)
 METHODS = ("own", "pooled", "half", "bootstrap", "McNemar")
@@ -86,23 +86,26 @@ def _studies(
 
 
 def _better(cell: Cell, winner: Correct, baseline: Correct, random: np.random.Generator) -> dict[str, float]:
-    several = cell.seeds > 1
+    images = images_part(winner, baseline)
+    values = winner.mean(1), baseline.mean(1)
+    one_seed = cell.seeds == 1
+    said = {"own": np.nan if one_seed else of_values(*values, images).interval().low > 0}
+    for name, ratio in (("pooled", 1.0), ("half", 0.5)):
+        prior = _earlier_runs(cell, ratio, random)
+        # With enough seeds of their own, studies do not use earlier runs.
+        enough = cell.seeds >= FEW_SEEDS
+        said[name] = said["own"] if enough else of_values(*values, images, (prior, prior)).interval().low > 0
     test = mcnemar(winner[0], baseline[0])
-    return {
-        "own": of_accuracies(winner, baseline).interval().low > 0 if several else np.nan,
-        "pooled": _pooled(cell, winner, baseline, 1.0, random),
-        "half": _pooled(cell, winner, baseline, 0.5, random),
-        "bootstrap": _bootstrap_low(winner, baseline, random) > 0 if several else np.nan,
-        "McNemar": test.p_value < SIGNIFICANCE and test.only_a > test.only_b,
-    }
+    said["bootstrap"] = np.nan if one_seed else _bootstrap_low(winner, baseline, random) > 0
+    said["McNemar"] = test.p_value < SIGNIFICANCE and test.only_a > test.only_b
+    return said
 
 
-def _pooled(cell: Cell, winner: Correct, baseline: Correct, ratio: float, random: np.random.Generator) -> bool:
-    """The verdict with earlier runs whose true deviation was `ratio` times this study's, measured by a few seeds."""
-    variance = float(np.mean(cell.deviations**2)) + _chance_of_images()
+def _earlier_runs(cell: Cell, ratio: float, random: np.random.Generator) -> SeedDeviation:
+    """Earlier runs whose true deviation was `ratio` times this study's, measured by a few seeds."""
+    variance = float(np.mean(cell.deviations**2)) + CHANCE_OF_IMAGES
     measured = ratio * (variance * random.chisquare(PRIOR_FREEDOM) / PRIOR_FREEDOM) ** 0.5
-    prior = SeedDeviation(measured, PRIOR_FREEDOM, recipes=4)
-    return of_accuracies(winner, baseline, (prior, prior)).interval().low > 0
+    return SeedDeviation(measured, PRIOR_FREEDOM, recipes=4)
 
 
 def _chance_of_images() -> float:
@@ -110,6 +113,9 @@ def _chance_of_images() -> float:
     difficulty = norm.ppf((np.arange(IMAGES) + 0.5) / IMAGES)
     right = norm.cdf(norm.ppf(ACCURACY) * 2**0.5 - difficulty)
     return float((right * (1 - right)).mean()) / IMAGES
+
+
+CHANCE_OF_IMAGES = _chance_of_images()
 
 
 def _bootstrap_low(winner: Correct, baseline: Correct, random: np.random.Generator) -> float:

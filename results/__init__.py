@@ -20,6 +20,7 @@ from results.analysis import (
     per_class,
     rank_correlation,
 )
+from results.budget_curve import budget_curve
 from results.comparison import compare
 from results.doctor import Finding, diagnose
 from results.evidence import (
@@ -34,18 +35,22 @@ from results.evidence import (
 )
 from results.metric import Metric
 from results.next_space import next_space
+from results.replicates import Replicates, replicates
 from results.run import Run, RunError
 from results.run_directory import find_run, find_runs, load, load_run, load_runs, write_tables
+from results.seed_deviation import grow_seed_deviations
 
 __all__ = [
     "Finding",
     "Metric",
+    "Replicates",
     "Run",
     "RunError",
     "attribution",
     "audited",
     "best",
     "budget",
+    "budget_curve",
     "common_epoch",
     "comparable",
     "compare",
@@ -58,6 +63,7 @@ __all__ = [
     "finalists",
     "find_run",
     "find_runs",
+    "grow_seed_deviations",
     "importance",
     "incumbent",
     "leaderboard",
@@ -67,6 +73,7 @@ __all__ = [
     "next_space",
     "per_class",
     "rank_correlation",
+    "replicates",
     "rung_correlation",
     "sentences",
     "write_tables",

@@ -12,8 +12,11 @@ from typing import Any
 import pandas as pd
 
 from results.analysis import incumbent, leaderboard
+from results.budget_curve import budget_curve
 from results.run import Run
 from results.significance import Z95
+
+FEWEST_FOR_A_CURVE = 4
 
 
 def finalists(run: Run) -> pd.DataFrame:
@@ -189,6 +192,8 @@ def evidence(run: Run) -> dict[str, Any]:
     beside = control(run)
     if beside is not None:
         found["control"] = beside
+    searches = {"search": run} if run.control is None else {"search": run, "control": run.control}
+    found["budget_curve"] = {name: _records(budget_curve(each)) for name, each in searches.items()}
     found["sentences"] = sentences(run)
     return found
 
@@ -204,7 +209,8 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 def sentences(run: Run) -> list[str]:
     """What there is to say, one or two sentences for each kind of evidence."""
     said: list[str] = [*(run.final or {}).get("notes", [])]
-    said += [_on_finalists(run), _on_audit(run), _on_control(run), _on_attribution(run), _on_budget(run)]
+    said += [_on_finalists(run), _on_audit(run), _on_control(run), _on_attribution(run)]
+    said += [_on_calibration(run), _on_budget_curve(run), _on_budget(run)]
     return [sentence for sentence in said if sentence]
 
 
@@ -283,6 +289,31 @@ def _on_attribution(run: Run) -> str:
         f"seed{'' if seeds == 1 else 's'} each, tuning the published network's own learning rate and batch size gives "
         f"{steps['tuning']}; what the better recipe adds to that is {steps['recipe']}."
     )
+
+
+def _on_calibration(run: Run) -> str:
+    sides = {role: (run.final or {}).get(role, {}).get("calibration") for role in ("winner", "baseline")}
+    said = [
+        f"the {role}'s probabilities are off by {100 * found['expected_calibration_error']:.1f} points "
+        f"(log loss {found['log_loss']:.3f})"
+        for role, found in sides.items()
+        if found
+    ]
+    return f"Calibration: {', '.join(said)}." if said else ""
+
+
+def _on_budget_curve(run: Run) -> str:
+    curves = {"search": budget_curve(run)}
+    if run.control is not None:
+        curves["control"] = budget_curve(run.control)
+    said = [
+        f"half of the {name}'s {len(table)} trials would be expected to find "
+        f"{run.metric.text(table['expected_best'].iloc[len(table) // 2 - 1])} in place of "
+        f"{run.metric.text(table['expected_best'].iloc[-1])}"
+        for name, table in curves.items()
+        if len(table) >= FEWEST_FOR_A_CURVE
+    ]
+    return f"Budget curve ({run.metric.words}): {'; '.join(said)}." if said else ""
 
 
 def _on_budget(run: Run) -> str:

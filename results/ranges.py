@@ -124,7 +124,7 @@ def _numbers(about: dict[str, Any]) -> _Numbers | None:
 def _away_from_failures(run: Run, name: str) -> Iterator[Move]:
     """Ends of the range, or choices, of which at least three trials all diverged or failed, and not by chance."""
     column = f"config/{name}"
-    ended = run.trials[run.trials["status"] != "running"].dropna(subset=column)
+    ended = run.trials[run.trials["ended"].notna()].dropna(subset=column)
     bad = ended["status"].isin(["diverged", "failed"])
     limit = SIGNIFICANCE / (2 * len(run.hyperparameters))
     numbers = _numbers(run.hyperparameters[name])

@@ -156,16 +156,30 @@ def of_accuracies(
     Raises:
         ValueError: fewer than two images; or one seed on a side of which nothing is known from earlier runs.
     """
+    return of_values(winner.mean(1), baseline.mean(1), images_part(winner, baseline), priors)
+
+
+def images_part(winner: Correct, baseline: Correct) -> ImagesPart:
+    """What the choice of test images adds, from paired successes bool [S, n] a side.
+
+    Raises:
+        ValueError: fewer than two images.
+    """
     n = winner.shape[1]
     if n < 2:
         raise ValueError(f"a comparison needs at least 2 test images, not {n}")
-    spread = float((winner.mean(0) - baseline.mean(0)).var(ddof=1)) / n
-    chance = None
-    if min(len(winner), len(baseline)) > 1:
-        by_chance = [float(side.var(axis=0, ddof=1).mean()) / n for side in (winner, baseline)]
-        spread = max(spread - by_chance[0] / len(winner) - by_chance[1] / len(baseline), 0.0)
-        chance = sum(by_chance)
-    return of_values(winner.mean(1), baseline.mean(1), ImagesPart(spread, n - 1, chance), priors)
+    shares = winner.mean(0), baseline.mean(0)
+    spread = float((shares[0] - shares[1]).var(ddof=1)) / n
+    counts = len(winner), len(baseline)
+    if min(counts) == 1:
+        return ImagesPart(spread, n - 1, None)
+    # For answers that are right or wrong, p (1 - p) S / (S - 1) is their variance over S seeds.
+    by_chance = [
+        float((share * (1 - share)).mean()) * seeds / (seeds - 1) / n
+        for share, seeds in zip(shares, counts, strict=True)
+    ]
+    beyond = max(spread - by_chance[0] / counts[0] - by_chance[1] / counts[1], 0.0)
+    return ImagesPart(beyond, n - 1, sum(by_chance))
 
 
 def of_values(

@@ -3,6 +3,7 @@
 `results.load_run` makes one from a run directory.
 """
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,8 +29,10 @@ class Run:
     Attributes:
         path: the run directory.
         study: study.json, as docs/run-directory.md describes it.
+        status: as study.json has it, but "interrupted" where it says "running" and no process works on the run.
         metric: what selects trials; accuracy where study.json names none.
-        trials: one row per trial. Index `number` (int64, the order of suggestion). Columns `trial_id`, `status`,
+        trials: one row per trial. Index `number` (int64, the order of suggestion). Columns `trial_id`, `status`
+            (completed, stopped, diverged, failed; paused at a rung, running, or interrupted with the study),
             `stop_reason` (str), `config/<field>` (the type of the field, missing where it was not drawn),
             `params/<name>` (what Optuna drew, only where a trial's config differs from it), `seed`, `epochs`,
             `training_iteration` (int64), `train_loss`, `val_loss` (nats), `val_accuracy` (fraction), a `val_<name>`
@@ -56,6 +59,7 @@ class Run:
 
     path: Path
     study: Mapping[str, Any]
+    status: str
     metric: Metric
     trials: pd.DataFrame
     epochs: pd.DataFrame
@@ -71,7 +75,7 @@ class Run:
     dropped: tuple[str, ...]
 
     def __repr__(self) -> str:
-        return f"<Run {self.path}: {len(self.trials)} trials, {len(self.epochs)} epochs, {self.study['status']}>"
+        return f"<Run {self.path}: {len(self.trials)} trials, {len(self.epochs)} epochs, {self.status}>"
 
     @property
     def name(self) -> str:
@@ -101,6 +105,12 @@ class Run:
     def best_recipe(self) -> dict[str, Any] | None:
         """Every field of the Recipe that was chosen, JSON-ready; None before there is one."""
         return None if self.best is None else dict(self.best["recipe"])
+
+    @property
+    def resume_command(self) -> str:
+        """The command that continues the study where it was left."""
+        module = "study.baseline" if self.study["kind"] == "baseline" else "study.run"
+        return shlex.join(["python", "-m", module, "--resume", str(self.path)])
 
     @property
     def synthetic(self) -> bool:

@@ -10,15 +10,16 @@ named in `Run.dropped`.
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock, Timeout
 
 from results import schema
-from results.events import EventError, State, TrialStarted
+from results.events import Event, EventError, State, TrialStarted
 from results.metric import ACCURACY, Metric
 from results.run import Run, RunError
 from results.tables import epochs_table, labelled_epochs_table, trials_table
@@ -41,7 +42,7 @@ def load_run(path: str | Path = "latest") -> Run:
     Raises:
         RunError: it is no run, or it cannot be read. A directory of runs is for `load_runs`.
     """
-    return _read(find_run(path))
+    return _read_or_say_why(find_run(path))
 
 
 def load_runs(directory: str | Path = RUNS_DIR) -> tuple[Run, ...]:
@@ -53,7 +54,7 @@ def load_runs(directory: str | Path = RUNS_DIR) -> tuple[Run, ...]:
     runs = []
     for path in find_runs(directory):
         try:
-            runs.append(_read(path))
+            runs.append(_read_or_say_why(path))
         except RunError as error:
             warnings.warn(f"left out: {error}", stacklevel=2)
     if not runs:
@@ -116,24 +117,33 @@ def _latest(directory: Path) -> Path:
     return max(created, key=lambda path: created[path])
 
 
-def _read(path: Path) -> Run:
+def _read_or_say_why(path: Path) -> Run:
     try:
-        study = schema.read_study(path / "study.json")
-    except schema.SchemaError as error:
-        half = "" if error.is_json else "is half-written, or "
-        raise RunError(f"{path / 'study.json'} {half}{error.fault}") from None
+        return _read(path)
+    except OSError as error:
+        raise RunError(f"{error.filename or path} cannot be read: {error.strerror or error}") from None
+
+
+def _read(path: Path, lock: Path | None = None) -> Run:
+    """The run at `path`.
+
+    Args:
+        lock: the file that whoever works on it holds; its own .lock if None.
+    """
+    study = _read_study(path)
     log = path / "epochs.jsonl"
     if not log.exists() and study["kind"] == "search" and study["status"] == "finished":
         raise RunError(f"{log} is missing: the study has finished, but the log of its trials is gone")
     metric = Metric(**study["metric"]) if study.get("metric") else ACCURACY
-    reader = _Reader(path, metric)
+    reader, status = _Reader(path, metric), _status(study["status"], lock or path / ".lock")
     state = reader.state("", ())
     epochs = epochs_table(state, metric)
     return Run(
         path=path,
         study=study,
+        status=status,
         metric=metric,
-        trials=trials_table(state, epochs, study["knobs"], metric),
+        trials=trials_table(state, epochs, study["knobs"], metric, is_running=status == "running"),
         epochs=epochs,
         best=reader.json("best.json", partial(schema.read, model=schema.BestFile)),
         final=reader.json("final/metrics.json", schema.read_metrics),
@@ -148,6 +158,23 @@ def _read(path: Path) -> Run:
     )
 
 
+def _read_study(path: Path) -> dict[str, Any]:
+    try:
+        return schema.read_study(path / "study.json")
+    except schema.SchemaError as error:
+        half = "" if error.is_json else "is half-written, or "
+        raise RunError(f"{path / 'study.json'} {half}{error.fault}") from None
+
+
+def read_status(path: Path) -> str:
+    """The status of the run at `path`, as `Run.status` has it, from study.json alone.
+
+    Raises:
+        RunError: study.json cannot be read.
+    """
+    return _status(_read_study(path)["status"], path / ".lock")
+
+
 class _Reader:
     """Reads the files of one run directory; what is damaged is left out and named in `dropped`."""
 
@@ -158,16 +185,22 @@ class _Reader:
     def state(self, folder: str, labels: tuple[str, ...]) -> State:
         """What the readable lines of an event log add up to; nothing if it is not there yet."""
         state = State(gaps=True)
-        log = self.path / folder / "epochs.jsonl"
-        if not log.exists():
-            return state
-        lines = log.read_bytes().split(b"\n")
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                fault = _apply(state, line, labels, is_last=number == len(lines))
-                if fault:
-                    self.dropped.append(f"{log.parent.name}/{log.name} line {number}{fault}")
+        for _ in self.events(folder, labels, state):
+            pass
         return state
+
+    def events(self, folder: str, labels: tuple[str, ...], state: State) -> Iterator[Event]:
+        """The events of a log in order, each after it has been applied to `state`."""
+        log = self.path / folder / "epochs.jsonl"
+        lines = log.read_bytes().split(b"\n") if log.exists() else []
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            found = _apply(state, line, labels, is_last=number == len(lines))
+            if isinstance(found, Event):
+                yield found
+            else:
+                self.dropped.append(f"{log.parent.name}/{log.name} line {number}{found}")
 
     def labelled_epochs(self, folder: str, labels: dict[str, str]) -> pd.DataFrame:
         return labelled_epochs_table(self.state(folder, tuple(labels)), labels, self.metric)
@@ -198,14 +231,37 @@ class _Reader:
         if not (self.path / name / "study.json").exists():
             return None
         try:
-            return _read(self.path / name)
+            return _read(self.path / name, self.path / ".lock")
         except RunError as error:
             self.dropped.append(f"{name}/ cannot be read: {error}")
             return None
 
 
-def _apply(state: State, line: bytes, labels: tuple[str, ...], *, is_last: bool) -> str:
-    """Adds the event in `line` to `state`, or says why not, to follow the line's name."""
+def _status(recorded: str, lock: Path) -> str:
+    """What study.json says, unless it says "running" and nobody holds the lock of the process that works on the run.
+
+    Without a lock file, as in a copy of a run, what it says is all that is known.
+    """
+    if recorded != "running" or not lock.exists():
+        return recorded
+    try:
+        with FileLock(lock, blocking=False):
+            return "interrupted"
+    except (Timeout, OSError):  # somebody holds it, or it belongs to another user
+        return recorded
+
+
+def read_events(run: Run) -> list[Event]:
+    """The events of the search's log, in order; damaged lines are left out, as `Run.dropped` says.
+
+    Raises:
+        OSError: the log cannot be read.
+    """
+    return list(_Reader(run.path, run.metric).events("", (), State(gaps=True)))
+
+
+def _apply(state: State, line: bytes, labels: tuple[str, ...], *, is_last: bool) -> Event | str:
+    """The event in `line`, added to `state`; or why it cannot be, in words that follow the line's name."""
     try:
         event = schema.read_event(line, labels)
     except schema.SchemaError as error:
@@ -217,7 +273,7 @@ def _apply(state: State, line: bytes, labels: tuple[str, ...], *, is_last: bool)
             return f" begins trial {event.number} a second time"
         why = "which has ended" if event.number in state.trials else "whose first line is damaged or missing"
         return f" is of trial {event.number}, {why}"
-    return ""
+    return event
 
 
 def _predictions_fault(table: pd.DataFrame) -> str:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator
 
 from results.events import Event, from_json
+from results.words import on_one_line
 
 _LARGEST = 2**63 - 1
 _DEEPEST = 64  # levels of nested JSON; a run's files have fewer than ten
@@ -244,7 +245,7 @@ _EVENTS: dict[str, type[_Labels]] = {
 
 
 def parse_json(content: bytes, *, finite: bool = True) -> Any:
-    """The value that JSON holds.
+    """The value that JSON holds, its texts without control characters.
 
     Args:
         finite: refuse NaN and Infinity, which Python reads and JSON does not have.
@@ -253,13 +254,8 @@ def parse_json(content: bytes, *, finite: bool = True) -> Any:
         SchemaError: it is no JSON, or nothing that this package could show.
     """
 
-    def constant(name: str) -> float:
-        if finite:
-            raise SchemaError(f"is damaged: it holds {name}")
-        return float(name.replace("Infinity", "inf"))
-
     try:
-        value = json.loads(content, parse_constant=constant)
+        value = json.loads(content, parse_float=_finite, parse_constant=_finite) if finite else json.loads(content)
     except SchemaError:
         raise
     except RecursionError:
@@ -269,11 +265,25 @@ def parse_json(content: bytes, *, finite: bool = True) -> Any:
         raise SchemaError(f"is damaged: {why}", is_json=False) from None
     if content.count(b"[") + content.count(b"{") > _DEEPEST and _depth(value) > _DEEPEST:
         raise SchemaError("is damaged: it is nested too deeply")
-    if b"\\ud" in content.lower():
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise SchemaError("is damaged: it holds half of a character") from None
+    # Only an escape or a byte beyond ASCII can stand for a control character.
+    return _plain(value) if b"\\" in content or not content.isascii() else value
+
+
+def _finite(text: str) -> float:
+    number = float(text.replace("Infinity", "inf"))
+    if not math.isfinite(number):
+        raise SchemaError(f"is damaged: it holds {text[:40]}")
+    return number
+
+
+def _plain(value: Any) -> Any:
+    """The value without control characters in any of its texts, so that none reaches a terminal or a page."""
+    if isinstance(value, str):
+        return on_one_line(value)
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        return {on_one_line(name): _plain(each) for name, each in value.items()}
     return value
 
 

@@ -55,7 +55,8 @@ class Comparison:
         winner_prior, baseline_prior: what earlier runs say of each side's deviation between seeds, or None.
         meaningful: the smallest difference that matters, a fraction (`--meaningful`, in points).
         evaluations: how often these test images have been evaluated so far, with this study; 1 is the first.
-        without: why -> indices of test images, int64: the verdict is given once more without each of these.
+        without: why -> indices of test images, int64: the verdict is given once more without each of these, where
+            there are any and others remain.
     """
 
     winner: Correct
@@ -239,7 +240,7 @@ def verdict(comparison: Comparison) -> Verdict:
         probability=None if estimate is None else estimate.probability_of_winning(),
         seeds_needed=None,
         evaluations=comparison.evaluations,
-        without=tuple(_without(comparison, why) for why in comparison.without),
+        without=tuple(_without(comparison, why) for why in comparison.without if _enough_left(comparison, why)),
         sentence="",
         notes=(),
     )
@@ -283,6 +284,11 @@ def _practical(interval: Interval, region: float) -> str:
     if word != "no evidence":
         return word
     return "equivalent" if -region <= interval.low and interval.high <= region else "undecided"
+
+
+def _enough_left(comparison: Comparison, why: str) -> bool:
+    left_out = len(np.unique(comparison.without[why]))
+    return 0 < left_out <= int(comparison.winner.shape[1]) - 2
 
 
 def _without(comparison: Comparison, why: str) -> Without:

@@ -50,8 +50,14 @@ def _table(rows: Sequence[Mapping[str, Any]], of_training: Mapping[str, str], me
     return pd.DataFrame(rows, columns=list(dtypes)).astype(dtypes)
 
 
-def trials_table(state: State, epochs: pd.DataFrame, hyperparameters: Iterable[str], metric: Metric) -> pd.DataFrame:
-    """One row per trial, by number."""
+def trials_table(
+    state: State, epochs: pd.DataFrame, hyperparameters: Iterable[str], metric: Metric, *, is_running: bool
+) -> pd.DataFrame:
+    """One row per trial, by number.
+
+    Args:
+        is_running: whether a process works on the study; else trials that have not ended are interrupted.
+    """
     trials = [state.trials[number] for number in sorted(state.trials)]
     numbers = pd.Index([trial.number for trial in trials], dtype="int64", name="number")
     configs = [trial.started.config for trial in trials]
@@ -61,7 +67,7 @@ def trials_table(state: State, epochs: pd.DataFrame, hyperparameters: Iterable[s
     return pd.DataFrame(
         {
             "trial_id": pd.Series([trial.started.trial_id for trial in trials], numbers, "str"),
-            "status": pd.Series(["running" if end is None else end.status for end in ends], numbers, "str"),
+            "status": pd.Series([_status(trial, is_running) for trial in trials], numbers, "str"),
             "stop_reason": pd.Series([None if end is None else end.reason for end in ends], numbers, "str"),
             **_drawn("config", configs, () if derived else hyperparameters, numbers),
             **(_drawn("params", params, hyperparameters, numbers) if derived else {}),
@@ -72,6 +78,14 @@ def trials_table(state: State, epochs: pd.DataFrame, hyperparameters: Iterable[s
         },
         index=numbers,
     )
+
+
+def _status(trial: TrialState, is_running: bool) -> str:
+    if trial.end is not None:
+        return trial.end.status
+    if trial.paused:
+        return "paused"
+    return "running" if is_running else "interrupted"
 
 
 def measured_columns(epochs: pd.DataFrame, numbers: "pd.Index[int]", metric: Metric) -> dict[str, "pd.Series[Any]"]:

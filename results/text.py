@@ -1,102 +1,132 @@
 """A run in words for the terminal: what `python -m results show` and the end of a study print."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from results.analysis import best, epochs_saved, leaderboard
+from results.analysis import epochs_saved, leaderboard
 from results.doctor import diagnose
 from results.evidence import sentences
 from results.run import Run
-from results.words import mean_accuracy, recipe_in_words, word
+from results.words import count, mean_accuracy, on_one_line, recipe_in_words, word
 
-SHOWN = 10
+SHOWN = 10  # trials of the ranking
 
 
 def show(run: Run, console: Console) -> None:
     """Ranking, the winner's recipe beside the baseline's, the verdict, the doctor's findings, where the files are."""
     if run.synthetic:
-        console.print("Synthetic images: no number here says anything about CIFAR-10.", style="bold yellow")
+        console.print("Synthetic images: no number here says anything about real ones.", style="bold yellow")
     for line in run.dropped:
-        console.print(f"Left out: {line}", style="yellow", soft_wrap=True, markup=False)
+        _say(console, f"Left out: {line}", style="yellow")
+    if run.status != "finished":
+        _say(console, state(run), style="bold yellow")
     if len(run.trials):
         _ranking(run, console)
     elif run.study["kind"] == "search":
-        console.print("The record holds no trial.")
-    ranked = leaderboard(run)
-    if len(ranked):
-        _difference(run, int(best(run).name), console)  # type: ignore[call-overload]
+        _say(console, "No trial has begun.")
+    _difference(run, console)
     if run.final is not None:
         _final(run.final, console)
-    else:
-        console.print(f"\n{_no_final(run)}", highlight=False, markup=False, soft_wrap=True)
+    elif run.status == "finished":
+        _say(console, "\nNo verdict: what the final trainings gave on the test set is missing.")
     _evidence(run, console)
     _findings(run, console)
-    console.print(f"\nFiles: {run.path}", soft_wrap=True, highlight=False, markup=False)
+    _say(console, f"\nFiles: {run.path}")
 
 
-def _no_final(run: Run) -> str:
-    status, reason = run.study["status"], run.study["reason"]
-    if status == "finished":
-        return "No verdict: what the final trainings gave on the test set is missing."
-    return f"No verdict yet: the study is {status}{f' ({reason})' if reason else ''}."
+def state(run: Run) -> str:
+    """How far the study is, in a sentence or two, with the command that continues it where one does."""
+    reason = f" ({run.study['reason']})" if run.study["reason"] else ""
+    so_far = "" if run.final is not None else "No verdict yet: "
+    if run.status == "interrupted":
+        return f"{so_far}the study was interrupted. Continue it:  {run.resume_command}"
+    if run.status == "running":
+        return f"{so_far}the study is running."
+    if run.status == "finished":
+        return "The study is finished."
+    ended = "failed" if run.status == "failed" else f"was {run.status}"
+    return f"{so_far}the study {ended}{reason}. Continue it:  {run.resume_command}"
+
+
+def _say(console: Console, text: str, style: str = "") -> None:
+    """One line of text, which the terminal may wrap, with nothing in it that a terminal acts on."""
+    lines = "\n".join(map(on_one_line, text.split("\n")))
+    console.print(lines, style=style, soft_wrap=True, highlight=False, markup=False)
+
+
+def _plain(text: str) -> Text:
+    return Text(on_one_line(text))
 
 
 def _ranking(run: Run, console: Console) -> None:
+    counts = ", ".join(f"{number} {status}" for status, number in run.trials["status"].value_counts().items())
+    trained = f"{count(len(run.trials), 'trial')}: {counts}. {count(int(run.trials['epochs'].sum()), 'epoch')}"
+    saved = f", {epochs_saved(run):.0%} saved" if run.status == "finished" else " so far"
+    _say(console, f"\n{trained}{saved}.\n")
     ranked = leaderboard(run)
-    counts = run.trials["status"].value_counts()
-    said = ", ".join(f"{count} {status}" for status, count in counts.items())
-    saved = epochs_saved(run)
-    console.print(f"\n{len(run.trials)} trials: {said}. {run.trials['epochs'].sum()} epochs, {saved:.0%} saved.\n")
+    if ranked.empty:
+        return
     start = "baseline" if run.base == run.baseline else "the recipe that the study began with"
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in ("rank", "trial", "val. accuracy", "epochs", "status", "recipe"):
+    for heading in ("rank", "trial", run.metric.words.replace("validation", "val."), "epochs", "status", "recipe"):
         table.add_column(heading, justify="left" if heading in ("status", "recipe") else "right", overflow="fold")
     for rank, (number, row) in enumerate(ranked.head(SHOWN).iterrows(), 1):
-        status = row["status"] if row["status"] == "completed" else f"{row['status']} ({row['stop_reason']})"
+        reason = row["stop_reason"] if isinstance(row["stop_reason"], str) else ""
+        status = f"{row['status']} ({reason})" if reason else row["status"]
         recipe = start if number == 0 else recipe_in_words(run.config(int(number)))  # type: ignore[call-overload]
-        accuracy = run.metric.text(row[run.metric.column])
-        table.add_row(str(rank), str(number), accuracy, str(row["epochs"]), Text(status), Text(recipe))
+        value = run.metric.text(row[run.metric.column])
+        table.add_row(str(rank), str(number), value, str(row["epochs"]), _plain(status), _plain(recipe))
     console.print(table)
 
 
-def _difference(run: Run, number: int, console: Console) -> None:
+def _difference(run: Run, console: Console) -> None:
+    """The fields in which the trial that was chosen, or is the best so far, differs from the baseline."""
+    ranked = leaderboard(run)
+    if ranked.empty:
+        return
+    chosen = run.best is not None and run.best["trial"] in run.trials.index
+    number = int(run.best["trial"]) if run.best is not None and chosen else int(ranked.index[0])
+    best = "winner" if chosen or run.final is not None else "best so far"
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in ("field", "baseline", f"winner (trial {number})"):
+    for heading in ("field", "baseline", f"{best} (trial {number})"):
         table.add_column(heading)
     for name, value in run.recipe(number).items():
-        if name not in ("seed", "epochs") and value != run.baseline[name]:
-            table.add_row(name, Text(word(run.baseline[name])), Text(word(value)))
+        if name not in ("seed", "epochs") and value != run.baseline.get(name):
+            table.add_row(_plain(name), _plain(word(run.baseline.get(name))), _plain(word(value)))
     console.print()
     if table.row_count:
         console.print(table)
     else:
-        console.print("The baseline itself did best.")
+        _say(console, f"The baseline itself is the {best}.")
 
 
-def _final(final: Any, console: Console) -> None:
+def _final(final: Mapping[str, Any], console: Console) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    epochs = final["final_epochs"]
-    for heading in (f"after {epochs} epoch{'' if epochs == 1 else 's'}", "test accuracy", "95% interval"):
+    for heading in (f"after {count(final['final_epochs'], 'epoch')}", "test accuracy", "95% interval"):
         table.add_column(heading)
     for role in ("winner", "tuned_baseline", "baseline", "recipe_under_test"):
-        if role in final:
-            low, high = final[role]["interval"]
-            for each in final[role]["seeds"]:
-                first = each is final[role]["seeds"][0]
-                interval = f"{low:.2%} to {high:.2%}" if first else ""
-                table.add_row(f"{role}, seed {each['seed']}".replace("_", " "), f"{each['accuracy']:.2%}", interval)
-            if len(final[role]["seeds"]) > 1:
-                mean = f"{mean_accuracy(final[role]):.2%}"
-                table.add_row(f"{role}, mean of {len(final[role]['seeds'])}".replace("_", " "), mean, "")
-    table.add_row("published baseline", f"{final['published_accuracy']:.2%}", "")
+        if final.get(role):
+            _add_side(table, role.replace("_", " "), final[role])
+    if final.get("published_accuracy") is not None:
+        table.add_row("published baseline", f"{final['published_accuracy']:.2%}", "")
     console.print()
     console.print(table)
     if "sentence" in final:
         style = {"better": "bold green", "worse": "bold red"}.get(final["verdict"], "bold yellow")
-        console.print(f"\n{final['sentence']}", style=style, highlight=False, markup=False)
+        _say(console, f"\n{final['sentence']}", style=style)
+
+
+def _add_side(table: Table, name: str, side: Mapping[str, Any]) -> None:
+    low, high = side["interval"]
+    for at, each in enumerate(side["seeds"]):
+        interval = "" if at else f"{low:.2%} to {high:.2%}"
+        table.add_row(f"{name}, seed {each['seed']}", f"{each['accuracy']:.2%}", interval)
+    if len(side["seeds"]) > 1:
+        table.add_row(f"{name}, mean of {len(side['seeds'])}", f"{mean_accuracy(side):.2%}", "")
 
 
 def _evidence(run: Run, console: Console) -> None:
@@ -104,7 +134,7 @@ def _evidence(run: Run, console: Console) -> None:
     if said:
         console.print("\nEvidence", style="bold")
     for sentence in said:
-        console.print(f"- {sentence}", highlight=False, markup=False)
+        _say(console, f"- {sentence}")
 
 
 def _findings(run: Run, console: Console) -> None:
@@ -113,5 +143,5 @@ def _findings(run: Run, console: Console) -> None:
         return
     console.print("\nFindings", style="bold")
     for finding in findings:
-        text = Text.assemble("- ", (finding.name, "bold"), f" ({finding.severity}): {finding.evidence} ")
-        console.print(text.append(finding.suggestion, "italic"))
+        text = Text.assemble("- ", (finding.name, "bold"), f" ({finding.severity}): {on_one_line(finding.evidence)} ")
+        console.print(text.append(on_one_line(finding.suggestion), "italic"), soft_wrap=True)

@@ -18,7 +18,9 @@ _STATES = {
     "stopped": TrialState.PRUNED,
     "diverged": TrialState.FAIL,
     "failed": TrialState.FAIL,
+    "paused": TrialState.RUNNING,
     "running": TrialState.RUNNING,
+    "interrupted": TrialState.RUNNING,
 }
 
 

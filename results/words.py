@@ -1,5 +1,6 @@
 """Values as a person reads them, in a terminal, a page or a picture."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,11 @@ def mean_accuracy(side: Mapping[str, Any]) -> float:
     return sum(float(each["accuracy"]) for each in side["seeds"]) / len(side["seeds"])
 
 
+# What a terminal or a browser acts on instead of showing it: C0 and C1 controls, among them escape sequences and line
+# breaks, halves of characters, and what turns the direction of writing around.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
 def on_one_line(text: str) -> str:
-    """Text without control characters, such as terminal escape sequences and line breaks, which become `\\x1b`."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    """The text with every control character shown as an escape, such as `\\x1b`."""
+    return _CONTROLS.sub(lambda found: found.group().encode("unicode_escape").decode(), text)

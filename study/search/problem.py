@@ -1,6 +1,7 @@
 """What is searched: which Recipe fields vary, around which Recipe, for which metric, from which seed."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
@@ -139,7 +140,7 @@ def history(run: Run, problem: SearchProblem) -> list[PastTrial]:
     found: list[PastTrial] = []
     for number in map(int, run.trials.index[run.trials["epochs"] > 0]):
         recipe, status = run.recipe(number), run.trials["status"][number]
-        if status == "running":
+        if math.isnan(run.trials["ended"][number]):
             continue
         suggested = problem.base.as_dict() | problem.draw_known(recipe).fields
         if all(suggested[name] == value for name, value in recipe.items() if name not in ("epochs", "seed")):

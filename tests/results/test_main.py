@@ -60,7 +60,7 @@ def test_show_of_an_empty_record_says_so(capsys: pytest.CaptureFixture[str]) -> 
     made_run(Path("runs/empty"), [], HYPERPARAMETERS)
     assert main(["show", "runs/empty"]) == 0
     said = capsys.readouterr().out
-    assert "The record holds no trial." in said
+    assert "No trial has begun." in said
     assert "what the final trainings gave on the test set is missing" in said
 
 

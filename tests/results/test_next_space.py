@@ -11,6 +11,7 @@ from optuna.distributions import FloatDistribution
 
 import results
 import search_spaces
+from results.words import on_one_line
 
 CONDITIONAL = """
 def space(trial):
@@ -81,7 +82,7 @@ def test_nothing_that_a_run_holds_becomes_code(tmp_path: Path) -> None:
     run = made_run(tmp_path / "made", trials, {evil: HYPERPARAMETERS["lr"]}, space="sgd", name=evil)
     names: dict[str, Any] = {}
     exec(results.next_space(run), names)
-    assert names["MOVED"] == {evil: ((1e-3, 0.1), (1e-3, 0.464))}
+    assert names["MOVED"] == {on_one_line(evil): ((1e-3, 0.1), (1e-3, 0.464))}
 
 
 def test_a_run_without_a_space_has_no_next_one(tmp_path: Path) -> None:

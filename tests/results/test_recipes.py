@@ -1,11 +1,13 @@
 """The difference of two recipes over seeds and images, against SciPy and simulated studies whose truth is known."""
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.stats import nct, norm, ttest_ind, ttest_rel
+from statsmodels.stats.power import TTestIndPower
 
 from benchmarks.coverage import Cell, shares
 from results.recipes import ImagesPart, of_accuracies, of_values
@@ -150,6 +152,14 @@ def test_the_seeds_needed_find_the_difference_in_90_percent_of_studies() -> None
         for _ in range(1000)
     ]
     assert np.mean(found) == pytest.approx(0.9, abs=0.04)
+
+
+@pytest.mark.parametrize("difference", [0.005, 0.01, 0.02])
+def test_the_seeds_needed_are_statsmodels_where_images_add_nothing(difference: float) -> None:
+    one_point = 0.01 * np.array([-1, 1, -1, 1]) * 0.75**0.5
+    pilot = of_values(0.71 + one_point, 0.70 + one_point, NO_IMAGES)
+    expected = TTestIndPower().solve_power(difference / 0.01, power=0.9, alpha=0.05)
+    assert pilot.seeds_needed(difference) == math.ceil(expected)
 
 
 def test_no_number_of_seeds_finds_what_the_test_images_hide() -> None:

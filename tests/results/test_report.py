@@ -12,12 +12,13 @@ import pandas as pd
 import pytest
 import reported_run
 from made_run import MadeTrial, made_run
-from optuna.distributions import FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 import results
 from results import Run, palette, report
 
+pytestmark = pytest.mark.browser
 QUIET = [
     "--no-sandbox",
     "--disable-gpu",
@@ -172,7 +173,7 @@ def test_a_phone_scrolls_down_only(run: Run, opened: Reader, tmp_path: Path, kin
 def test_trials_come_best_first_and_a_click_on_a_heading_sorts_them(run: Run, opened: Reader) -> None:
     page = opened(run)
     ranked = results.leaderboard(run).index.astype(str).tolist()
-    assert column(page, "number")[: len(ranked)] == ranked
+    assert column(page, "trial")[: len(ranked)] == ranked
     page.get_by_role("button", name="lr", exact=True).click()
     assert [float(text) for text in column(page, "lr")] == pytest.approx(sorted(run.trials["config/lr"]), rel=1e-2)
     page.get_by_role("button", name="lr", exact=True).click()
@@ -204,8 +205,22 @@ def test_what_a_trial_has_not_is_sorted_last_either_way(run: Run, page: Page) ->
 def test_a_filter_shows_the_trials_that_meet_all_its_terms(run: Run, page: Page, terms: str, expected: str) -> None:
     page.get_by_label("Filter").fill(terms)
     wanted = run.trials.query(expected).index
-    assert sorted(map(int, column(page, "number"))) == sorted(wanted)
+    assert sorted(map(int, column(page, "trial"))) == sorted(wanted)
     assert page.locator("#shown").inner_text() == f"{len(wanted)} of {len(run.trials)} trials"
+
+
+def test_a_filter_on_an_unknown_column_is_an_error_and_hides_nothing(run: Run, page: Page) -> None:
+    page.get_by_label("Filter").fill("lrr>0.1")
+    assert page.locator("#shown").inner_text() == "There is no column lrr."
+    assert len(column(page, "trial")) == len(run.trials)
+
+
+def test_widths_are_sorted_by_their_numbers(opened: Reader, tmp_path: Path) -> None:
+    widths = ["32-64", "8-16", "128-256", "16-32"]
+    trials = [MadeTrial({"channels": each}, [0.5, 0.6]) for each in widths]
+    page = opened(made_run(tmp_path / "widths", trials, {"channels": CategoricalDistribution(widths)}))
+    page.get_by_role("button", name="channels", exact=True).click()
+    assert column(page, "channels") == ["8-16", "16-32", "32-64", "128-256"]
 
 
 def test_every_number_of_the_trials_table_is_that_of_the_run(run: Run, page: Page) -> None:
@@ -214,7 +229,7 @@ def test_every_number_of_the_trials_table_is_that_of_the_run(run: Run, page: Pag
     cells = page.locator("#trials-table tbody tr").evaluate_all(
         "rows => rows.map(row => [...row.cells].map(cell => cell.dataset.value))"
     )
-    table = run.trials.rename(columns=lambda name: name.removeprefix("config/")).reset_index()[headings]
+    table = run.trials.rename(columns=lambda name: name.removeprefix("config/")).reset_index(names="trial")[headings]
     expected = [["" if pd.isna(value) else str(value) for value in row] for row in table.itertuples(index=False)]
     assert sorted(cells) == sorted(expected)
 
@@ -273,7 +288,7 @@ def test_synthetic_images_are_named_in_the_title_and_over_every_part(run: Run, o
     page = opened(results.load_run(variant(run, tmp_path / "made-up", dataset="synthetic")))
     assert "synthetic" in page.title()
     assert all("synthetic" in heading for heading in page.locator("main h2").all_inner_texts())
-    assert "no number on this page says anything about CIFAR-10" in page.locator("header").inner_text()
+    assert "no number on this page says anything about real ones" in page.locator("header").inner_text()
 
 
 def test_a_study_that_goes_on_has_no_verdict_but_a_best_so_far(opened: Reader, tmp_path: Path) -> None:
@@ -287,7 +302,9 @@ def test_a_study_that_goes_on_has_no_verdict_but_a_best_so_far(opened: Reader, t
 
 def test_a_study_that_has_not_begun_says_so(opened: Reader, tmp_path: Path) -> None:
     page = opened(reported_run.search(tmp_path / "empty", 0, final=False, status="failed", reason="no space left"))
-    assert page.locator(".detail").inner_text() == "The run was failed: no space left. No trial can be ranked."
+    said = page.locator(".detail").inner_text()
+    assert said.startswith("The study failed (no space left). Continue it:")
+    assert said.endswith("No trial can be ranked.")
     assert page.locator("#trials .missing").inner_text() == "No trial has begun."
 
 

@@ -149,6 +149,11 @@ def test_the_verdict_is_given_again_without_images_that_are_in_doubt() -> None:
     )
 
 
+def test_without_no_image_or_without_all_of_them_there_is_nothing_to_say() -> None:
+    images = {"none": np.array([], dtype=np.int64), "all": np.arange(2000)}
+    assert verdict(compared(0.8, 0.6, 3, without=images)).without == ()
+
+
 def test_metrics_keep_the_keys_that_earlier_runs_had_and_are_json() -> None:
     found = json.loads(json.dumps(verdict(compared(0.8, 0.6, 3)).as_metrics(), allow_nan=False))
     assert {"difference", "difference_interval", "mcnemar", "verdict", "about", "sentence"} <= set(found)

@@ -48,7 +48,7 @@ def test_the_trials_table_is_as_documented(run: results.Run) -> None:
     columns = ["trial_id", "status", "stop_reason", *(f"config/{knob}" for knob in HYPERPARAMETERS), "seed", "epochs"]
     columns += ["training_iteration", "train_loss", "val_loss", "val_accuracy", "best_val_accuracy", "best_epoch"]
     assert list(trials.columns) == [*columns, "time_total_s", "started", "ended"]
-    assert trials["status"].tolist() == ["completed", "stopped", "diverged", "running"]
+    assert trials["status"].tolist() == ["completed", "stopped", "diverged", "interrupted"]
     assert trials["stop_reason"].isna().tolist() == [True, False, False, True]
     assert trials["epochs"].tolist() == trials["training_iteration"].tolist() == [3, 1, 0, 1]
     assert trials["val_accuracy"].tolist() == pytest.approx([0.5, 0.2, np.nan, 0.4], nan_ok=True)

@@ -45,7 +45,7 @@ if (table) {
     const heading = headings[column];
     const values = [...body.rows].map((row) => valueOf(row, column)).filter((value) => value !== "");
     const numeric = values.every(isNumber);
-    const first = numeric && /accuracy/.test(heading.dataset.column) ? "descending" : "ascending";
+    const first = heading.dataset.bestFirst;
     const before = heading.getAttribute("aria-sort");
     const order = before === null ? first : before === "ascending" ? "descending" : "ascending";
     headings.forEach((each) => each.removeAttribute("aria-sort"));
@@ -54,7 +54,8 @@ if (table) {
     const rows = [...body.rows].sort((a, b) => {
       const [x, y] = [valueOf(a, column), valueOf(b, column)];
       if (x === "" || y === "") return (x === "") - (y === "");
-      return sign * (numeric ? Number(x) - Number(y) : x.localeCompare(y));
+      // Widths such as "8-16" stand before "32-64".
+      return sign * (numeric ? Number(x) - Number(y) : x.localeCompare(y, undefined, { numeric: true }));
     });
     body.append(...rows);
   };
@@ -69,10 +70,13 @@ if (table) {
     "=": (a, b) => a === b,
     "!=": (a, b) => a !== b,
   };
-  const meets = (row, term) => {
+  const parsed = (term) => {
     const [, name, operator, wanted] = term.match(/^([^<>=!]+)(<=|>=|!=|<|>|=)(.+)$/) ?? [];
     const column = headings.findIndex((heading) => heading.dataset.column.toLowerCase() === name);
-    if (column < 0) return row.textContent.toLowerCase().includes(term);
+    return { term, name, operator, wanted, column };
+  };
+  const meets = (row, { term, name, operator, wanted, column }) => {
+    if (name === undefined) return row.textContent.toLowerCase().includes(term);
     const value = valueOf(row, column).toLowerCase();
     if (isNumber(value) && isNumber(wanted.replace("%", ""))) {
       const number = wanted.endsWith("%") ? Number(wanted.slice(0, -1)) / 100 : Number(wanted);
@@ -83,14 +87,39 @@ if (table) {
   const input = document.getElementById("filter");
   const filter = () => {
     const terms = input.value.toLowerCase().replace(/\s*(<=|>=|!=|<|>|=)\s*/g, "$1").split(/\s+/).filter(Boolean);
+    const conditions = terms.map(parsed);
+    const unknown = conditions.find((each) => each.name !== undefined && each.column < 0);
+    input.setAttribute("aria-invalid", unknown !== undefined);
+    if (unknown !== undefined) {
+      document.getElementById("shown").value = `There is no column ${unknown.name}.`;
+      return;
+    }
     let shown = 0;
     for (const row of body.rows) {
-      row.hidden = !terms.every((term) => meets(row, term));
+      row.hidden = !conditions.every((each) => meets(row, each));
       shown += !row.hidden;
     }
     const all = body.rows.length;
-    document.getElementById("shown").value = shown === all ? `${all} trials` : `${shown} of ${all} trials`;
+    const trials = all === 1 ? "1 trial" : `${all} trials`;
+    document.getElementById("shown").value = shown === all ? trials : `${shown} of ${trials}`;
   };
   input.addEventListener("input", filter);
   input.form.addEventListener("submit", (event) => event.preventDefault());
+}
+
+// A page that is served while the study runs is loaded again when the run has news, at the same place.
+const seconds = Number(document.body.dataset.refreshSeconds);
+if (seconds) {
+  let state = null;
+  const ask = async () => {
+    try {
+      const answer = await (await fetch("state")).text();
+      if (state !== null && answer !== state) location.reload();
+      state = answer;
+    } catch {
+      // The server has ended: what is shown stays.
+    }
+  };
+  ask();
+  setInterval(ask, 1000 * seconds);
 }
