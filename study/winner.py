@@ -212,4 +212,3 @@ def _load_state(trainer: Trainer, file: Path) -> None:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
-

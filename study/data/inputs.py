@@ -128,6 +128,6 @@ def _checked(array: NDArray[Any], spec: ImageSpec) -> NDArray[np.uint8]:
     given = " x ".join(map(str, array.shape))
     channels = f"{spec.channels} channel{'s' if spec.channels > 1 else ''}"
     raise DataError(
-        f"images are an array of {given}; allowed: N x {wanted} or {wanted} (the network was trained on {spec.height} x "
-        f"{spec.width} pixels of {channels}); PIL images and files of any size are resized"
+        f"images are an array of {given}; allowed: N x {wanted} or {wanted} (the network was trained on "
+        f"{spec.height} x {spec.width} pixels of {channels}); PIL images and files of any size are resized"
     )

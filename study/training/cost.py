@@ -1,7 +1,7 @@
 """What a network costs in use: parameters, multiply-adds, size on disk, and time for a batch.
 
-    count_costs(network, CIFAR10).multiply_adds
-    measure_costs(network, CIFAR10).seconds_batch_64
+count_costs(network, CIFAR10).multiply_adds
+measure_costs(network, CIFAR10).seconds_batch_64
 """
 
 import io

@@ -8,7 +8,7 @@ from finished_run import CLASSES, RECIPE, FinishedRun, coloured, finished_run, w
 from numpy.typing import NDArray
 from PIL import Image
 
-from study.data.dataset import CIFAR10
+from study.data.dataset import CIFAR10, image_spec
 from study.errors import DataError, ModelError, StudyError
 from study.training.trainer import build_trainer
 from study.winner import Winner, class_names, load, spec_of
@@ -183,8 +183,9 @@ SAVES = """
 
 def run_of_a_trainer(path: Path, file: Path) -> tuple[FinishedRun, NDArray[np.float32]]:
     """A run with `file`:Brightest as its trainer, and what that answers for the run's test images."""
+    train = coloured(240, 0)
     run = finished_run(path, RECIPE.with_fields({"epochs": 1}), arguments={"trainer": f"{file}:Brightest"})
-    trainer = build_trainer(f"{file}:Brightest", RECIPE, coloured(240, 0))
+    trainer = build_trainer(f"{file}:Brightest", RECIPE, train, spec=image_spec(train, 3))
     next(iter(trainer))
     torch.save(trainer.state_dict(), path / "final" / "model.pt")
     return run, trainer.predict(run.test.images)
