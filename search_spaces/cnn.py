@@ -40,7 +40,7 @@ def space(trial: optuna.Trial) -> Fields:
         # As wide ResNets and airbench do. Momentum acts with lr, as lr / (1 - momentum), so lr alone varies.
         "optimizer": "nesterov",
         "momentum": 0.9,
-        "normalization": "cifar10",
+        "normalization": "dataset",
         # At most 30 epochs are too few for a random flip to even out (Jordan 2024, arXiv:2404.00498, section 3.6).
         "flip": "alternating",
         # A factor of five to either side of 0.1 (wide ResNets, with batch normalisation).

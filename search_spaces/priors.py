@@ -397,7 +397,8 @@ PRIORS: dict[str, Prior] = {
     ),
     "gamma": LogNormalPrior(centre=0.14, factor=1.5, source=f"0.1: {_RESNET}; 0.2: {_WIDE_RESNET}"),
     "normalization": ChoicePrior(
-        weights={"cifar10": 4, "imagenet": 1, "half": 1}, source=f"the data set's own: {_WIDE_RESNET} and {_AIRBENCH}"
+        weights={"dataset": 4, "cifar10": 4, "imagenet": 1, "half": 1},
+        source=f"the data set's own: {_WIDE_RESNET} and {_AIRBENCH}",
     ),
     "flip": ChoicePrior(
         weights={"random": 4, "alternating": 4, "none": 0.5}, source=f"random: {_RESNET}; alternating: {_AIRBENCH}"
