@@ -5,10 +5,11 @@
     winner.predict_proba(images)                # float32 [N, classes]
     winner.module(torch.from_numpy(images))     # the same, as a torch.nn.Module
 
-Only weights-only torch files and JSON are read: nothing in a run directory is executed.
+Only weights-only torch files and JSON are read. A network or a trainer of the user's own is executed under the same
+rules as when a run is resumed, see study.pipeline.own_code.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ import results
 from study.data.dataset import CIFAR10, ImageSpec, Split
 from study.data.inputs import list_images, read_images
 from study.errors import DataError, ModelError, StudyError
+from study.execution.trainable import load_final_state
+from study.pipeline.own_code import Permission, verified_network
 from study.recipe import Recipe
 from study.training.loop import Training, normalization
 from study.training.trainer import OwnTraining, Trainer, build_trainer
@@ -120,12 +123,16 @@ class Winner:
         return np.asarray(self.trainer.predict(images), np.float32)
 
 
-def load(run_dir: Path) -> Winner:
+def load(run_dir: Path, permission: Permission | None = None, say: Callable[[str], None] = lambda line: None) -> Winner:
     """The winner of a finished run: the final training of its first seed.
+
+    Args:
+        permission: what the user says about a network or a trainer of the user's own.
+        say: takes one line about such code, such as that the copy in the run is used.
 
     Raises:
         StudyError: the run has no finished final, its files are damaged, or what a trainer or a network of the user's
-            own was made of is not there.
+            own was made of is not there or may not be executed.
     """
     run_dir = Path(run_dir)
     study, metrics = read_records(run_dir)
@@ -133,7 +140,11 @@ def load(run_dir: Path) -> Winner:
     seed = metrics[role]["seeds"][0]["seed"]
     recipe = Recipe.from_dict({**metrics[role]["recipe"], "seed": seed})
     spec, classes = spec_of(study), class_names(study)
-    trainer = _untrained(recipe, spec, (study.get("arguments") or {}).get("trainer"))
+    recorded = (study.get("arguments") or {}).get("trainer")
+    model, reference, notices = verified_network(run_dir, recipe.model, recorded, permission or Permission())
+    for notice in notices:
+        say(notice)
+    trainer = _untrained(recipe.with_fields({"model": model}), spec, reference)
     _load_state(trainer, run_dir / "final" / "model.pt")
     return Winner(trainer, recipe, spec, classes, run_dir)
 
@@ -202,10 +213,7 @@ def _load_state(trainer: Trainer, file: Path) -> None:
             "load_state_dict"
         )
     try:
-        if isinstance(trainer, Training):
-            trainer.model.load_state_dict(state)
-        else:
-            trainer.load_state_dict(state)
+        load_final_state(trainer, state)
     except Exception as error:
         raise ModelError(f"{file} does not fit the network of its recipe: {_one_line(error)}") from None
 

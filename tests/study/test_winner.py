@@ -8,8 +8,12 @@ from finished_run import CLASSES, RECIPE, FinishedRun, coloured, finished_run, w
 from numpy.typing import NDArray
 from PIL import Image
 
+import study
 from study.data.dataset import CIFAR10, image_spec
-from study.errors import DataError, ModelError, StudyError
+from study.errors import DataError, ModelError, StudyError, UserCodeError
+from study.pipeline.own_code import Permission
+from study.storage.user_code import record_user_code
+from study.training.references import reference_of
 from study.training.trainer import build_trainer
 from study.winner import Winner, class_names, load, spec_of
 
@@ -181,35 +185,112 @@ SAVES = """
 """
 
 
-def run_of_a_trainer(path: Path, file: Path) -> tuple[FinishedRun, NDArray[np.float32]]:
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with a trainer of this user's own."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "mine.py").write_text(TRAINER + SAVES)
+    return tmp_path / "mine.py"
+
+
+def run_of_a_trainer(file: Path, *, signed: bool = True) -> tuple[FinishedRun, NDArray[np.float32]]:
     """A run with `file`:Brightest as its trainer, and what that answers for the run's test images."""
-    train = coloured(240, 0)
-    run = finished_run(path, RECIPE.with_fields({"epochs": 1}), arguments={"trainer": f"{file}:Brightest"})
-    trainer = build_trainer(f"{file}:Brightest", RECIPE, train, spec=image_spec(train, 3))
+    train, path, reference = coloured(240, 0), file.parent / "colours", f"{file}:Brightest"
+    run = finished_run(path, RECIPE.with_fields({"epochs": 1}), arguments={"trainer": reference})
+    if signed:
+        record_user_code(path, {"trainer": reference})
+    trainer = build_trainer(reference, RECIPE, train, spec=image_spec(train, 3))
     next(iter(trainer))
     torch.save(trainer.state_dict(), path / "final" / "model.pt")
     return run, trainer.predict(run.test.images)
 
 
-def test_a_trainer_of_the_users_own_predicts_as_it_did(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(TRAINER + SAVES)
-    run, expected = run_of_a_trainer(tmp_path / "colours", tmp_path / "mine.py")
+def test_a_trainer_of_the_users_own_predicts_as_it_did(file: Path) -> None:
+    run, expected = run_of_a_trainer(file)
     winner = load(run.path)
     assert np.array_equal(winner.predict_proba(run.test.images), expected)
     assert type(winner.module).__name__ == "Brightest"
 
 
-def test_a_trainer_that_does_not_save_its_state_has_no_winner(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(TRAINER)
-    run, _ = run_of_a_trainer(tmp_path / "colours", tmp_path / "mine.py")
+def test_a_trainer_that_does_not_save_its_state_has_no_winner(file: Path) -> None:
+    file.write_text(TRAINER)
+    run, _ = run_of_a_trainer(file)
     with pytest.raises(ModelError, match=r"mine\.py:Brightest' cannot save its state, so its winner was not kept"):
         load(run.path)
 
 
-def test_a_trainer_whose_file_is_gone_is_named_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(TRAINER + SAVES)
-    run, _ = run_of_a_trainer(tmp_path / "colours", tmp_path / "mine.py")
-    (tmp_path / "mine.py").unlink()
-    with pytest.raises(ModelError, match=r"mine\.py") as error:
+def test_a_trainer_whose_file_is_gone_is_loaded_from_the_copy_in_the_run(file: Path) -> None:
+    run, expected = run_of_a_trainer(file)
+    file.unlink()
+    said: list[str] = []
+    assert np.array_equal(load(run.path, say=said.append).predict_proba(run.test.images), expected)
+    assert len(said) == 1
+    assert "is gone; the copy in the run is used" in said[0]
+
+
+def test_a_trainer_whose_file_and_copy_are_gone_is_named_in_one_line(file: Path) -> None:
+    run, _ = run_of_a_trainer(file)
+    file.unlink()
+    (run.path / "code" / "trainer" / "mine.py").unlink()
+    with pytest.raises(UserCodeError, match=r"mine\.py") as error:
         load(run.path)
     assert "\n" not in str(error.value)
+
+
+EXECUTED = "\nopen({marker!r}, 'w').close()\n"
+
+
+@pytest.mark.parametrize("signed", [True, False], ids=["changed since", "unsigned"])
+def test_code_that_may_be_somebody_elses_is_not_executed(file: Path, signed: bool) -> None:
+    run, expected = run_of_a_trainer(file, signed=signed)
+    marker = file.parent / "executed"
+    file.write_text(file.read_text() + EXECUTED.format(marker=str(marker)))
+    with pytest.raises(UserCodeError, match=r"mine\.py") as error:
+        load(run.path)
+    assert "\n" not in str(error.value)
+    assert not marker.exists()
+    allowed = Permission(accept_changes=True) if signed else Permission(trust=True)
+    assert np.array_equal(load(run.path, allowed).predict_proba(run.test.images), expected)
+    assert marker.exists()
+
+
+def test_the_space_of_a_run_may_be_gone_or_have_been_passed_from_python(file: Path) -> None:
+    path, reference = file.parent / "colours", f"{file}:Brightest"
+    run, expected = run_of_a_trainer(file)
+    record_user_code(path, {"trainer": reference, "space": "python:space"}, {"python:space": load})
+    assert np.array_equal(load(path).predict_proba(run.test.images), expected)
+
+
+NETWORK = """
+from torch import nn
+
+class Mine(nn.Sequential):
+    def __init__(self, in_channels, num_classes):
+        super().__init__(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * in_channels, num_classes))
+"""
+
+
+def test_a_network_of_the_users_own_is_loaded_under_the_same_rules(file: Path) -> None:
+    file.write_text(NETWORK)
+    run = finished_run(file.parent / "colours", RECIPE.with_fields({"model": f"{file}:Mine", "epochs": 1}))
+    with pytest.raises(UserCodeError, match=r"names model .*mine\.py:Mine without a signature of yours"):
+        load(run.path)
+    named = load(run.path, Permission(model=f"{file}:Mine"))
+    record_user_code(run.path, {"network": f"{file}:Mine"})
+    for winner in (named, load(run.path)):
+        assert np.array_equal(winner.predict_proba(run.test.images), run.probabilities)
+
+
+def test_a_network_that_was_passed_from_python_is_passed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def small(in_channels: int, num_classes: int) -> torch.nn.Module:
+        return torch.nn.Sequential(
+            torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(4 * in_channels, num_classes)
+        )
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    reference = reference_of(small)
+    run = finished_run(tmp_path / "colours", RECIPE.with_fields({"model": reference, "epochs": 1}))
+    record_user_code(run.path, {"network": reference}, {reference: small})
+    with pytest.raises(UserCodeError, match="began with a network passed from Python, small; pass it again"):
+        study.load_winner(run.path)
+    assert np.array_equal(study.load_winner(run.path, model=small).predict_proba(run.test.images), run.probabilities)
