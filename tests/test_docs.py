@@ -118,4 +118,13 @@ def test_a_generated_page_is_what_its_script_writes_now(name: str) -> None:
 )
 def test_the_help_of_a_setting_names_what_it_may_be(setting: str, registry: dict[str, Any]) -> None:
     text = StudyConfig.model_fields[setting].description or ""
-    assert re.findall(r"[a-z][\w-]*", text.rpartition(": ")[2].replace(" or ", ", ")) == list(registry)
+    assert set(re.findall(r"[a-z][\w-]*", text.rpartition(": ")[2].replace(" or ", ", "))) == set(registry)
+
+
+def test_the_tests_that_the_page_on_reliability_names_exist() -> None:
+    names = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "reliability.md").read_text()))
+    defined = {
+        name for file in (ROOT / "tests").rglob("*.py") for name in re.findall(r"def (test_\w+)", file.read_text())
+    }
+    assert len(names) > 20
+    assert names - defined == set()
