@@ -78,7 +78,7 @@ def _ranking(run: Run, console: Console) -> None:
         table.add_column(heading, justify="left" if heading == "status" else "right", no_wrap=True)
     recipes: list[str] = []
     shown = ranked.head(SHOWN)
-    common = _in_all(run, [int(number) for number in shown.index if number != 0])  # type: ignore[call-overload]
+    common = _in_all(run, [int(number) for number in shown.index if number != 0])
     for rank, (number, row) in enumerate(shown.iterrows(), 1):
         reason = row["stop_reason"] if isinstance(row["stop_reason"], str) else ""
         status = f"{row['status']} ({reason})" if reason else row["status"]
