@@ -22,23 +22,27 @@ from ray import tune
 from rich.console import Console
 from rich.table import Table
 
+from results.events import TrialStarted
 from study import data
-from study.data import DataOptions
+from study.data import CIFAR10, DataOptions, Split
 from study.execution import trainable
 from study.execution.cluster import start_ray
+from study.execution.interruption import Interruption
+from study.execution.list_searcher import ListSearcher
+from study.execution.recorder import Recorder
 from study.execution.resources import Slots
-from study.execution.runner import Arrays, Interruption, ListSearcher, Recorder, run_trials
-from study.execution.trainable import EPOCH, METRIC
+from study.execution.runner import TrialSource, config_of, run_trials
+from study.execution.trainable import EPOCH, SECONDS, WorkerSetup
 from study.recipe import BASELINE
 from study.storage.event_log import EventLog
-from study.storage.store import Folder, Store
+from study.storage.store import Store
 from study.training.loop import Training
 
 
-def hold(config: dict[str, Any], *, train: data.Split, validation: data.Split, store: Store, **arguments: Any) -> None:
+def hold(config: dict[str, Any], *, setup: WorkerSetup) -> None:
     """One epoch; then this process's memory in a file, when all trials have come so far."""
-    (epoch,) = Training(BASELINE.with_fields({"epochs": 1, "batch_size": 128}), train, validation)
-    folder = Path(store.location)
+    (epoch,) = Training(BASELINE.with_fields({"epochs": 1, "batch_size": 128}), setup.train, setup.validation)
+    folder = Path(setup.store.location)
     together = int((folder / "together").read_text())
     (folder / f"{os.getpid()}.trained").touch()
     while len(list(folder.glob("*.trained"))) < together:
@@ -47,23 +51,29 @@ def hold(config: dict[str, Any], *, train: data.Split, validation: data.Split, s
     (folder / f"{os.getpid()}.json").write_text(json.dumps(held))
     while len(list(folder.glob("*.json"))) < together:
         time.sleep(0.1)
-    tune.report({EPOCH: 1, METRIC: 0.5, "train_loss": 1.0, "val_loss": 1.0, "seconds": epoch.seconds})
+    tune.report({EPOCH: 1, **epoch.metrics, SECONDS: epoch.seconds})
 
 
-def measure(together: int, arrays: Arrays, folder: Path) -> tuple[float, float]:
+def measure(together: int, train: Split, validation: Split, folder: Path) -> tuple[float, float]:
     """MB: what the machine shares between processes, and what each worker has alone (means)."""
     (folder / "together").write_text(str(together))
-    with EventLog(folder / "epochs.jsonl") as record:
+    setup = WorkerSetup(
+        train=train,
+        validation=validation,
+        spec=CIFAR10,
+        store=Store(str(folder)),
+        checkpoint_epochs=(),
+        keep_weights=False,
+        threads=1,
+        gpu=False,
+    )
+    with EventLog(folder / "epochs.jsonl") as log:
+        for number in range(together):
+            log.append(TrialStarted(number=number, config={}, seed=0))
+        searcher = ListSearcher([config_of(number, {}, 0) for number in range(together)])
+        recorder = Recorder(log, setup.store, 1)
         run_trials(
-            ListSearcher([{"number": number, "recipe": {}, "recorded": 0} for number in range(together)]),
-            None,
-            Recorder(record, Folder(folder).store, 1),
-            count=together,
-            arrays=arrays,
-            slots=Slots(1, 0, together, ""),
-            interruption=Interruption(),
-            folder=Folder(folder),
-            checkpoint_epochs=(),
+            TrialSource(searcher, None, together), setup, recorder, log, Slots(1, 0, together, ""), Interruption()
         )
     held = [json.loads(file.read_text()) for file in folder.glob("*.json")]
     assert len(held) == together, f"{len(held)} of {together} workers said what they hold"
@@ -85,7 +95,7 @@ def main() -> None:
         )
         start_ray()
         with tempfile.TemporaryDirectory() as folder:
-            shared, alone = measure(together, Arrays(train, validation), Path(folder))
+            shared, alone = measure(together, train, validation, Path(folder))
         ray.shutdown()
         table.add_row(str(together), f"{shared - before:.0f}", f"{alone:.0f}")
     images = (train.images.nbytes + validation.images.nbytes) / 1e6

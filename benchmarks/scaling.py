@@ -1,4 +1,4 @@
-"""What the driver costs a trial, from one slot to eight: real Tuner, searcher, ASHA and record; trainables that sleep.
+"""What the driver costs a trial, from one slot to eight: real Tuner, searcher and event log; trainables sleep.
 
     python -m benchmarks.scaling
     python -m benchmarks.scaling --slots 8 --trials 1000
@@ -25,66 +25,66 @@ from ray import tune
 from rich.console import Console
 from rich.table import Table
 
-from results.events import from_json
 from search_spaces import SPACES
-from study import data
+from study.data import CIFAR10, Split
 from study.execution import trainable
 from study.execution.cluster import start_ray
+from study.execution.interruption import Interruption
 from study.execution.ray_scheduler import RayScheduler
+from study.execution.recorder import Recorder
 from study.execution.resources import Slots
-from study.execution.runner import Arrays, Interruption, Recorder, run_trials
-from study.execution.searcher import OptunaSearcher
-from study.execution.trainable import EPOCH, METRIC
+from study.execution.runner import TrialSource, run_trials
+from study.execution.searcher import TrialSearcher
+from study.execution.trainable import EPOCH, SECONDS, WorkerSetup
 from study.recipe import BASELINE
 from study.search.optuna_study import OptunaDatabase, OptunaStudy
 from study.search.problem import SearchProblem
 from study.search.schedulers import NoScheduler, SchedulerSettings
 from study.storage.event_log import EventLog
-from study.storage.store import Folder, Store
+from study.storage.store import Store
 
 EPOCHS = 10
 
 
-def sleep(config: dict[str, Any], *, store: Store, **arguments: Any) -> None:
+def sleep(config: dict[str, Any], *, setup: WorkerSetup) -> None:
     """Ten epochs of sleep, and the moments at which this began and ended in a file."""
     began = time.time()
-    folder = Path(store.location)
+    folder = Path(setup.store.location)
     seconds = float((folder / "seconds").read_text()) / EPOCHS
     for epoch in range(1, EPOCHS + 1):
         time.sleep(seconds)
         if epoch == EPOCHS:
             with (folder / f"{os.getpid()}.moments").open("a") as file:
                 file.write(f"{began} {time.time()}\n")
-        tune.report({EPOCH: epoch, METRIC: 0.5, "train_loss": 1.0, "val_loss": 1.0, "seconds": seconds})
+        tune.report({EPOCH: epoch, "train_loss": 1.0, "val_loss": 1.0, "val_accuracy": 0.5, SECONDS: seconds})
 
 
 def measure(slots: int, trials: int, seconds: float, folder: Path) -> dict[str, float]:
     """One search of sleeping trials: wall seconds, turnaround and overhead a trial (ms), the driver's growth (MB)."""
     (folder / "seconds").write_text(str(seconds))
-    question = SearchProblem(SPACES["cnn-wide"], "cnn-wide", BASELINE, EPOCHS, seed=0, sampler="random")
-    process, split = psutil.Process(), data.Split(np.zeros((1, 32, 32, 3), np.uint8), np.zeros(1, np.int64))
-    study, scheduler = OptunaStudy(question), NoScheduler(SchedulerSettings(EPOCHS, trials))
-    with EventLog(folder / "epochs.jsonl") as record, OptunaDatabase(folder / "optuna.db", question, study) as database:
+    problem = SearchProblem(SPACES["cnn-wide"], "cnn-wide", BASELINE, EPOCHS, seed=0, sampler="random")
+    process, split = psutil.Process(), Split(np.zeros((1, 32, 32, 3), np.uint8), np.zeros(1, np.int64))
+    study, scheduler = OptunaStudy(problem), NoScheduler(SchedulerSettings(EPOCHS, trials))
+    setup = WorkerSetup(
+        train=split,
+        validation=split,
+        spec=CIFAR10,
+        store=Store(str(folder)),
+        checkpoint_epochs=(),
+        keep_weights=False,
+        threads=1,
+        gpu=False,
+    )
+    with EventLog(folder / "epochs.jsonl") as log, OptunaDatabase(folder / "optuna.db", problem, study) as database:
         for follower in (scheduler, study, database):
-            record.follow(lambda event, follower=follower: follower.apply(from_json(event)))
-        recorder = Recorder(record, Folder(folder).store, EPOCHS)
+            log.add_listener(follower.apply)
+        recorder = Recorder(log, setup.store, EPOCHS)
+        searcher = TrialSearcher(problem, log, study, scheduler, lambda number: number < trials)
+        source = TrialSource(searcher, RayScheduler(scheduler, recorder), trials)
         before, began = process.memory_info().rss, time.perf_counter()
-
-        run_trials(
-            OptunaSearcher(
-                study, scheduler, lambda number: number < trials, lambda event: record.append(event.to_json())
-            ),
-            RayScheduler(scheduler, recorder.record_epoch),
-            recorder,
-            count=trials,
-            arrays=Arrays(split, split),
-            slots=Slots(1, 0, slots, ""),
-            interruption=Interruption(),
-            folder=Folder(folder),
-            checkpoint_epochs=(),
-        )
+        run_trials(source, setup, recorder, log, Slots(1, 0, slots, ""), Interruption())
         wall = time.perf_counter() - began
-        ended = sum(event["event"] == "end" for event in record.events)
+        ended = sum(trial.end is not None for trial in log.state.trials.values())
     assert ended == trials, f"{ended} of {trials} trials ended"
     gaps: list[float] = []
     for file in folder.glob("*.moments"):

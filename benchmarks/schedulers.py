@@ -37,10 +37,10 @@ from rich.table import Table
 import search_spaces
 from benchmarks.curves import EPOCHS, TABLE
 from results.events import EpochFinished, TrialEnded, TrialPromoted, TrialStarted
-from study.execution.trainable import EPOCH, METRIC
 from study.search.schedulers import ASHA, CONTINUE, STOP, SchedulerSettings
 
 ORDERS, SAMPLES = 100, 20
+EPOCH, METRIC = "training_iteration", "val_accuracy"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ best validation accuracy seen so far. What is in the table already is not traine
 """
 
 import argparse
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -24,39 +25,43 @@ from rich.table import Table
 
 import search_spaces
 from benchmarks.curves import splits
-from results.events import EpochFinished, Event, Status, TrialEnded, TrialPaused
+from results.events import EpochFinished, Status, TrialEnded, TrialPaused
 from study import data
 from study.data import DataOptions
-from study.execution.searcher import OptunaSearcher
+from study.execution.searcher import TrialSearcher
 from study.recipe import BASELINE, Recipe
 from study.search.optuna_study import OptunaStudy
 from study.search.problem import SearchProblem
-from study.search.schedulers import CONTINUE, SCHEDULERS, STOP, SchedulerSettings
+from study.search.schedulers import CONTINUE, SCHEDULERS, STOP, Scheduler, SchedulerSettings
+from study.storage.event_log import EventLog
 from study.training.loop import Diverged, Epoch, Training
 
 TABLE = Path(__file__).with_name("search_quality.csv")
 SAMPLES, EPOCHS = 20, 10
 ARMS = ("random search", "random, ASHA", "TPE, ASHA")
-# As many whole trials as take about the epochs that a default study takes.
-WHOLE_TRIALS = 7
+# As many complete trials as take about the epochs that a default study takes.
+COMPLETE_TRIALS = 7
 
 
 def accuracies(arm: str, seed: int, data_dir: Path) -> list[float]:
     """Validation accuracy after each epoch of one study, in the order in which they were trained."""
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    whole = arm == "random search"
-    samples = WHOLE_TRIALS if whole else SAMPLES
+    to_the_end = arm == "random search"
+    samples = COMPLETE_TRIALS if to_the_end else SAMPLES
     sampler = "tpe" if arm.startswith("TPE") else "random"
     problem = SearchProblem(search_spaces.SPACES["cnn-wide"], "cnn-wide", BASELINE, EPOCHS, seed, sampler=sampler)
-    scheduler = SCHEDULERS["none" if whole else "asha"](SchedulerSettings(EPOCHS, samples))
+    scheduler = SCHEDULERS["none" if to_the_end else "asha"](SchedulerSettings(EPOCHS, samples))
     study = OptunaStudy(problem)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        EventLog(Path(folder) / "epochs.jsonl", [scheduler.apply, study.apply]) as log,
+    ):
+        searcher = TrialSearcher(problem, log, study, scheduler, lambda number: number < samples)
+        return _in_one_slot(searcher, scheduler, log, data_dir)
 
-    def record(event: Event) -> None:
-        scheduler.apply(event)
-        study.apply(event)
 
-    searcher = OptunaSearcher(study, scheduler, lambda number: number < samples, record)
+def _in_one_slot(searcher: TrialSearcher, scheduler: Scheduler, log: EventLog, data_dir: Path) -> list[float]:
     trainings: dict[int, Iterator[Epoch]] = {}
     found: list[float] = []
     while (asked := searcher.suggest("the only slot")) != Searcher.FINISHED:
@@ -74,13 +79,13 @@ def accuracies(arm: str, seed: int, data_dir: Path) -> list[float]:
             accuracy = epoch.metrics["val_accuracy"]
             assert accuracy is not None
             found.append(accuracy)
-            record(
+            log.append(
                 EpochFinished(number=number, epoch=epoch.number, metrics=epoch.metrics, seconds=0.0, time_total_s=0.0)
             )
             decision = scheduler.decide(number)
         searcher.on_trial_complete("the only slot")
         done = TrialEnded(number=number, status=status, reason=None)
-        record(done if decision == STOP else TrialPaused(number=number))
+        log.append(done if decision == STOP else TrialPaused(number=number))
     return found
 
 
@@ -124,7 +129,7 @@ def incumbents(table: pd.DataFrame) -> dict[str, np.ndarray]:
 
 def show(table: pd.DataFrame) -> None:
     found = incumbents(table)
-    budget = WHOLE_TRIALS * EPOCHS
+    budget = COMPLETE_TRIALS * EPOCHS
     shown = Table("epochs", *(f"{arm}: median (quartiles)" for arm in ARMS), box=None)
     for at in range(10, budget + 1, 10):
         row = []

@@ -31,23 +31,18 @@ from rich.table import Table
 
 import results
 from study import data
+from study.config import StudyConfig
 from study.data import DataOptions, Dataset, Split
 from study.execution.cluster import start_ray
-from study.execution.resources import Slots
-from study.execution.runner import Interruption
-from study.pipeline.progress import Progress
-from study.pipeline.search import Settings, search
+from study.pipeline.output import Output
+from study.pipeline.run_context import RunContext, run_phases
+from study.pipeline.search import Search
+from study.pipeline.start import Request, start_run
 from study.recipe import BASELINE
 from study.search.problem import SearchProblem
-from study.storage.event_log import StudyFile
-from study.storage.store import Folder
+from study.search.schedulers import rungs
 
 CONFIGS_SEED, CONFIGS = 0, 10
-# Keys of study.json that say nothing here.
-UNUSED = (
-    "command", "arguments", "reason", "created", "ended", "space", "samples", "grace_period", "reduction_factor",
-    "seed", "slots", "data", "versions", "git", "hardware", "seconds", "test_openings",
-)  # fmt: skip
 
 
 def drawn() -> list[dict[str, Any]]:
@@ -119,31 +114,23 @@ def run_example(dataset: Dataset, epochs: int, workers: int) -> tuple[float, flo
     return seconds, float(frame["accuracy"].max()), int(frame["training_iteration"].sum())
 
 
-def run_suite(dataset: Dataset, epochs: int, slots: int) -> tuple[float, float, int]:
+def run_suite(dataset: Dataset, epochs: int, data_dir: Path) -> tuple[float, float, int]:
     """The same of this suite, one thread a trial."""
     configs = [
         {"hidden": f"{one['l1']}-{one['l2']}", "lr": one["lr"], "batch_size": one["batch_size"]} for one in drawn()
     ]
     base = BASELINE.with_fields({"channels": "6-16", "kernel": 5, "normalization": "cifar10", **configs[0]})
-    question = SearchProblem(lambda trial: configs[trial.number], "the example's ten", base, epochs, seed=0)
+    problem = SearchProblem(lambda trial: configs[trial.number % CONFIGS], "the example's ten", base, epochs, seed=0)
+    asked = {"samples": CONFIGS, "max_epochs": epochs, "grace_period": 1, "reduction_factor": 2}
+    config = StudyConfig(dataset=dataset, data_dir=data_dir, gpus_per_trial=0, **asked)
+    content = {**asked, "kind": "search", "baseline": base.as_dict(), "rungs": rungs(epochs, 1, 2), "warm_start": None}
+    output = Output(Console(quiet=True), quiet=True)
     with tempfile.TemporaryDirectory() as folder:
-        run_dir = Path(folder)
-        StudyFile(run_dir / "study.json", dict.fromkeys(UNUSED) | {
-            "format": 1, "name": "suite", "kind": "search", "status": "running", "dataset": "cifar10",
-            "max_epochs": epochs, "rungs": [], "knobs": {}, "base": base.as_dict(),
-        })  # fmt: skip
-        began = time.perf_counter()
-        search(
-            question,
-            Settings(len(configs), epochs, 1, 2),
-            dataset,
-            Slots(1, 0, slots, ""),
-            Interruption(),
-            Progress(Console(quiet=True), "search", len(configs), epochs, quiet=True),
-            Folder(run_dir),
-        )
-        seconds = time.perf_counter() - began
-        run = results.load_run(run_dir)
+        request = Request("benchmarks.tutorial", config, config, [], content, output, problem)
+        context: RunContext[StudyConfig] = start_run(Path(folder) / "suite", request)
+        run_phases(context, [Search()])
+        run = results.load_run(context.run_dir)
+    seconds = run.study["seconds"]["search"]
     return seconds, float(run.trials["val_accuracy"].max()), int(run.trials["epochs"].sum())
 
 
@@ -160,10 +147,10 @@ def main() -> None:
     every = dataset.training
     kept = Split(every.images[: arguments.images], every.labels[: arguments.images])
     dataset = replace(dataset, training=kept)
-    slots = int(sum(node.get("CPU", 0) for node in start_ray()))
+    start_ray()
     rows = []
     for repeat in range(arguments.repeats):
-        arms = {"this suite": partial(run_suite, dataset, arguments.epochs, slots)}
+        arms = {"this suite": partial(run_suite, dataset, arguments.epochs, arguments.data_dir)}
         for workers in arguments.loader_workers:
             arms[f"Ray's example, {workers} loader workers"] = partial(run_example, dataset, arguments.epochs, workers)
         for name, run in arms.items():

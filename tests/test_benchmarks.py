@@ -1,5 +1,6 @@
 """The benchmarks measure what they say; what they measured is in README and docs/lab-notes.md."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from benchmarks import search_quality
 from benchmarks.curves import EPOCHS, RECIPES, drawn
 from benchmarks.schedulers import POLICIES, SAMPLES, Curves, Promotion, Tpe, load_curves, shuffled, simulate
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +27,7 @@ def test_the_recorded_curves_are_of_the_recipes_that_the_default_space_draws(cur
         assert recorded == pytest.approx(config)
 
 
-def test_without_a_scheduler_every_trial_is_whole_and_nothing_is_lost(curves: Curves) -> None:
+def test_without_a_scheduler_every_trial_is_complete_and_nothing_is_lost(curves: Curves) -> None:
     spent = simulate(curves, POLICIES["none"](), shuffled(3, RECIPES), slots=2)
     assert (spent.epochs, spent.regret, spent.lost) == (SAMPLES * EPOCHS, 0.0, False)
 
@@ -54,17 +57,30 @@ def test_tpe_on_the_table_tries_no_recipe_twice(curves: Curves) -> None:
 
 def test_the_list_of_benchmarks_has_every_one_with_its_command() -> None:
     said = subprocess.run([sys.executable, "-m", "benchmarks"], capture_output=True, text=True, check=True).stdout
-    for file in (Path(__file__).parent.parent / "benchmarks").glob("[a-z]*.py"):
+    for file in BENCHMARKS.glob("[a-z]*.py"):
         assert f"python -m benchmarks.{file.stem}\n    " in said
 
 
-def test_the_recorded_studies_are_whole_and_every_arm_has_every_seed() -> None:
+@pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("[a-z]*.py")), ids=lambda path: path.stem)
+def test_every_benchmark_fits_the_packages_that_it_measures(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = importlib.import_module(f"benchmarks.{path.stem}")
+    if hasattr(module, "main"):
+        monkeypatch.setattr(sys, "argv", [path.name, "--help"])
+        with pytest.raises(SystemExit) as exit_:
+            module.main()
+        assert exit_.value.code == 0
+        assert path.name in capsys.readouterr().out
+
+
+def test_the_recorded_studies_are_complete_and_every_arm_has_every_seed() -> None:
     table = pd.read_csv(search_quality.TABLE)
     studies = table.groupby(["arm", "seed"])["epoch"].agg(["count", "max"])
     assert (studies["count"] == studies["max"]).all()
     seeds = table.groupby("arm")["seed"].unique().map(set)
     assert set(seeds.index) == set(search_quality.ARMS)
     assert len(seeds.map(tuple).unique()) == 1
-    assert (studies.loc["random search", "count"] == search_quality.WHOLE_TRIALS * search_quality.EPOCHS).all()
+    assert (studies.loc["random search", "count"] == search_quality.COMPLETE_TRIALS * search_quality.EPOCHS).all()
     for curves in search_quality.incumbents(table).values():
         assert (np.diff(curves) >= 0).all()

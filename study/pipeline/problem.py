@@ -45,6 +45,7 @@ def make_problem(config: StudyConfig, recorded: Mapping[str, Any] | None = None)
         seed=config.seed,
         fixed=fixed,
         sampler=_choice("sampler", config.sampler, SAMPLERS),
+        starts=[recipe.as_dict() for recipe in starts[1:]],
         metric=METRICS[_choice("metric", config.metric, METRICS)],
     )
     problem.check()

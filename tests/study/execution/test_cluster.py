@@ -24,7 +24,7 @@ from study.errors import ClusterError, StoreError
 from study.execution.cluster import check_answers
 from study.storage.store import Folder, Store
 
-# A driver whose trainings are slow, save their state all the time, and say where they run, what they go on from, and
+# A driver whose trainings are slow, save their state all the time, and say where they run, what they continue from, and
 # where in memory their images are.
 DRIVER = """
 import json, os, sys, time
@@ -35,30 +35,31 @@ from study import run
 
 from study.execution import trainable
 
-def watched(config, *, train, store, **arguments):
+def watched(config, *, setup):
     from ray import tune
     from study.training.loop import Training
 
     def note(**said):
-        (store.folder / "notes").mkdir(exist_ok=True)
-        with (store.folder / "notes" / f"{os.getpid()}.jsonl").open("a") as file:
+        folder = setup.store.folder
+        (folder / "notes").mkdir(exist_ok=True)
+        with (folder / "notes" / f"{os.getpid()}.jsonl").open("a") as file:
             node = ray.get_runtime_context().get_node_id()
             file.write(json.dumps({"number": config["number"], "node": node, **said}) + "\\n")
 
     if not hasattr(Training, "load"):
         Training.load, Training.report = Training.load_state_dict, tune.report
-        train_as_ever.__globals__["SECONDS_BETWEEN_CHECKPOINTS"] = 0.1
+        usual_train.__globals__["SECONDS_BETWEEN_CHECKPOINTS"] = 0.1
         tune.report = lambda report: (time.sleep(0.5), Training.report(report))
     Training.load_state_dict = lambda self, state: (note(said="loaded"), Training.load(self, state))
-    address = train.images.ctypes.data
+    address = setup.train.images.ctypes.data
     for line in open("/proc/self/maps"):
         low, high = (int(end, 16) for end in line.split()[0].split("-"))
         if low <= address < high:
             offset, inode = int(line.split()[2], 16) + address - low, line.split()[4]
-    note(said="begun", images=[inode, offset], writeable=train.images.flags.writeable)
-    train_as_ever(config, train=train, store=store, **arguments)
+    note(said="begun", images=[inode, offset], writeable=setup.train.images.flags.writeable)
+    usual_train(config, setup=setup)
 
-train_as_ever = trainable.train
+usual_train = trainable.train
 trainable.train = watched
 sys.exit(run.main(sys.argv[1:]))
 """
@@ -235,7 +236,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return Store(str(tmp_path) if request.param == "folder" else request.getfixturevalue("bucket")).below("store")
 
 
-def test_a_store_gives_back_whole_files_by_name_and_none_where_there_is_none(store: Store) -> None:
+def test_a_store_gives_back_complete_files_by_name_and_none_where_there_is_none(store: Store) -> None:
     assert store.read("a/1.pt") is None
     store.write("a/1.pt", b"old")
     store.write("a/1.pt", memoryview(b"new"))
@@ -270,7 +271,7 @@ def test_a_copy_has_the_records_and_no_more_than_has_changed(bucket: str, tmp_pa
     assert folder.behind is None
 
 
-def test_a_study_whose_driver_and_disk_are_lost_goes_on_from_s3_and_has_the_same_tables(
+def test_a_study_whose_driver_and_disk_are_lost_continues_from_s3_and_has_the_same_tables(
     local_ray: None, bucket: str, synthetic_dir: Path, tmp_path: Path
 ) -> None:
     small = ["--samples", "5", "--max-epochs", "4", "--max-concurrent", "1", "--gpus-per-trial", "0"]

@@ -23,10 +23,12 @@ from ray import tune
 import results
 from benchmarks.chaos import one_thread
 from results import report
+from results.events import EpochFinished, TrialEnded, TrialStarted
 from study import run
 from study.execution import trainable
-from study.storage.event_log import EventLog, write_json
-from study.storage.store import Store
+from study.execution.trainable import WorkerSetup
+from study.storage.event_log import EventLog
+from study.storage.files import write_json
 
 
 def study(synthetic_dir: Path, runs: Path, *more: str) -> int:
@@ -46,16 +48,16 @@ def of_kind(kind: str, runs: Path) -> list[dict[str, Any]]:
     return [event for event in events(runs / "one" / "epochs.jsonl") if event["event"] == kind]
 
 
-def test_a_worker_that_dies_is_replaced_and_the_trial_goes_on_from_its_checkpoint(
+def test_a_worker_that_dies_is_replaced_and_the_trial_continues_from_its_checkpoint(
     local_ray: None, synthetic_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train, died = trainable.train, tmp_path / "died"
 
-    def dies_once(config: dict[str, Any], **arguments: Any) -> None:
+    def dies_once(config: dict[str, Any], *, setup: WorkerSetup) -> None:
         if config["number"] == 1 and not died.exists():
             died.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        train(config, **arguments)
+        train(config, setup=setup)
 
     monkeypatch.setattr(trainable, "train", dies_once)
     assert study(synthetic_dir, tmp_path, "--gpus-per-trial", "0") == 0
@@ -63,11 +65,12 @@ def test_a_worker_that_dies_is_replaced_and_the_trial_goes_on_from_its_checkpoin
     assert [event["number"] for event in of_kind("retry", tmp_path)] == [1]
 
 
-def test_a_trial_that_hangs_is_killed_and_marked_and_the_study_goes_on(
+def test_a_trial_that_hangs_is_killed_and_marked_and_the_study_continues(
     local_ray: None, synthetic_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def hangs(config: dict[str, Any], *, store: Store, **arguments: Any) -> None:
-        with trainable.hang_watch(store.folder and store.folder / trainable.hang_log_of(config["number"])) as watch:
+    def hangs(config: dict[str, Any], *, setup: WorkerSetup) -> None:
+        folder = setup.store.folder
+        with trainable.hang_watch(folder and folder / trainable.hang_log_of(config["number"])) as watch:
             watch(1.0)
             if config["number"] == 1:
                 time.sleep(100)
@@ -97,7 +100,7 @@ def test_out_of_gpu_memory_is_tried_once_more_alone_on_its_gpu_and_then_fails(
 ) -> None:
     seen = tmp_path / "seen"
 
-    def too_large(config: dict[str, Any], **arguments: Any) -> None:
+    def too_large(config: dict[str, Any], *, setup: WorkerSetup) -> None:
         with seen.open("a") as file:
             share = ray.get_runtime_context().get_assigned_resources()["GPU"]
             file.write(f"{config['number']} {share}\n")
@@ -125,10 +128,10 @@ def test_a_full_disk_in_a_worker_ends_the_study_clearly_and_it_can_be_resumed(
 ) -> None:
     train = trainable.train
 
-    def full(config: dict[str, Any], **arguments: Any) -> None:
+    def full(config: dict[str, Any], *, setup: WorkerSetup) -> None:
         if config["number"] == 1:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        train(config, **arguments)
+        train(config, setup=setup)
 
     monkeypatch.setattr(trainable, "train", full)
     assert study(synthetic_dir, tmp_path, "--gpus-per-trial", "0", "--max-concurrent", "1") == 1
@@ -143,12 +146,13 @@ def test_a_full_disk_in_a_worker_ends_the_study_clearly_and_it_can_be_resumed(
     assert set(trials["status"]) <= {"completed", "stopped"}
 
 
-def test_a_full_disk_under_the_record_leaves_what_was_written_before(
+def test_a_full_disk_under_the_event_log_leaves_what_was_written_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with EventLog(tmp_path / "epochs.jsonl") as record:
-        record.append({"event": "trial", "number": 0})
-        before = record.path.read_bytes()
+    epoch = EpochFinished(number=0, epoch=1, metrics={"val_accuracy": 0.5}, seconds=1.0, time_total_s=1.0)
+    with EventLog(tmp_path / "epochs.jsonl") as log:
+        log.append(TrialStarted(number=0, config={"lr": 0.1}, seed=1))
+        before = log.path.read_bytes()
 
         def full(file: int) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -156,14 +160,15 @@ def test_a_full_disk_under_the_record_leaves_what_was_written_before(
         with monkeypatch.context() as patched:
             patched.setattr(os, "fsync", full)
             with pytest.raises(OSError, match="No space left"):
-                record.append({"event": "epoch", "number": 0})
-        assert record.path.read_bytes() == before
-        record.append({"event": "end", "number": 0})
+                log.append(epoch)
+        assert log.path.read_bytes() == before
+        assert log.state.trials[0].epoch == 0
+        log.append(TrialEnded(number=0, status="stopped", reason="time budget"))
     with EventLog(tmp_path / "epochs.jsonl") as again:
-        assert [event["event"] for event in again.events] == ["trial", "end"]
+        assert [event.kind for event in again.events] == ["trial", "end"]
 
 
-def test_what_is_written_whole_is_on_disk_with_its_name_before_anyone_acts_on_it(
+def test_an_atomic_write_is_on_disk_with_its_name_before_anyone_acts_on_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced = list[str]()
@@ -182,7 +187,7 @@ def test_a_clock_that_jumps_back_changes_no_order(
     local_ray: None, synthetic_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backwards = itertools.count(2_000_000_000, -3600)
-    monkeypatch.setattr("study.record.time", SimpleNamespace(time=lambda: float(next(backwards))))
+    monkeypatch.setattr("study.storage.event_log.time", SimpleNamespace(time=lambda: float(next(backwards))))
     assert study(synthetic_dir, tmp_path, "--gpus-per-trial", "0") == 0
     jumped = results.load_run(tmp_path / "one")
     assert jumped.trials.index.tolist() == [0, 1, 2]
@@ -246,7 +251,7 @@ def test_a_short_chaos_ends_complete_and_correct(tmp_path: Path) -> None:
     assert outcome.same
 
 
-# A driver whose trainings are slow, save their state all the time, and say from which epoch they go on.
+# A driver whose trainings are slow, save their state all the time, and say from which epoch they continue.
 SLOW = """
 import sys, time
 
@@ -254,23 +259,23 @@ from study import run
 
 from study.execution import trainable
 
-def slow(config, **arguments):
+def slow(config, *, setup):
     from ray import tune
     from study.training.loop import Training
 
     if not hasattr(Training, "load"):
         Training.load, Training.report = Training.load_state_dict, tune.report
-        train_as_ever.__globals__["SECONDS_BETWEEN_CHECKPOINTS"] = 0.1
+        usual_train.__globals__["SECONDS_BETWEEN_CHECKPOINTS"] = 0.1
         tune.report = lambda report: (time.sleep(float(sys_argv[1])), Training.report(report))
         Training.load_state_dict = lambda self, state: (said(state), Training.load(self, state))
-    train_as_ever(config, **arguments)
+    usual_train(config, setup=setup)
 
 def said(state):
     with open(sys_argv[2], "a") as file:
         file.write(f"{state['epoch']} {state['step']}\\n")
 
 sys_argv = sys.argv
-train_as_ever = trainable.train
+usual_train = trainable.train
 trainable.train = slow
 sys.exit(run.main(sys.argv[3:]))
 """
@@ -292,7 +297,7 @@ def small(synthetic_dir: Path, runs: Path, *more: str) -> list[str]:
     return [*data, "--space", "sgd", "--gpus-per-trial", "0", "--max-concurrent", "1", "--quiet", *more]
 
 
-def test_a_final_killed_in_mid_training_goes_on_from_there_and_opens_the_test_set_once(
+def test_a_final_killed_in_mid_training_continues_from_there_and_opens_the_test_set_once(
     local_ray: None, synthetic_dir: Path, tmp_path: Path
 ) -> None:
     asked = ["--samples", "2", "--max-epochs", "2", "--final-epochs", "3"]
