@@ -28,9 +28,9 @@ from study.pipeline.plan import describe
 from study.pipeline.problem import make_problem, space_name
 from study.pipeline.run_context import RunContext, run_phases
 from study.pipeline.runs import find_recipe, find_run, merge_resume_arguments
+from study.pipeline.search import SearchSettings, make_scheduler
 from study.pipeline.start import Request, resume_run, start_run
 from study.recipe import Recipe, load_recipe
-from study.search.schedulers import rungs
 from study.storage.files import atomic_write, write_json
 from study.training.loop import Epoch
 
@@ -179,7 +179,7 @@ def run_study(given: Mapping[str, Any], call: Call) -> results.Run:
         content |= {
             "kind": "search",
             "baseline": find_recipe(config.baseline, config.runs_dir).as_dict(),
-            "rungs": rungs(config.max_epochs, config.grace_period, config.reduction_factor),
+            "rungs": list(make_scheduler(config.scheduler, problem, SearchSettings.of(config)).rungs),
             "warm_start": warm if config.warm_start else None,
         }
     elif config.samples < (begun := len(results.load_run(run_dir).trials)):
