@@ -15,7 +15,7 @@ from plotly.subplots import make_subplots
 
 from results import Run, load_run
 from results.palette import LIGHT, TEMPLATE
-from study.pipeline.final import PUBLISHED_ACCURACY, PUBLISHED_LOSS
+from study.pipeline.published import PUBLISHED
 
 HERE = Path(__file__).parent
 WIDTH, HEIGHT = 1000, 420
@@ -32,16 +32,17 @@ def curves(run: Run) -> go.Figure:
         line = {"color": LIGHT.winner, "width": 1.5}
         x, y = curve["training_iteration"], curve["train_loss"]
         figure.add_scatter(x=x, y=y, name=f"seed {seed}", mode="lines", line=line, opacity=0.7, row=1, col=1)
-    text = [f"published {loss}" for loss in PUBLISHED_LOSS.values()]
+    losses = PUBLISHED["cifar10"]["published_train_loss"]
+    text = [f"published {loss}" for loss in losses.values()]
     figure.add_scatter(
-        x=list(PUBLISHED_LOSS), y=list(PUBLISHED_LOSS.values()), text=text, mode="markers+text",
+        x=[int(epoch) for epoch in losses], y=list(losses.values()), text=text, mode="markers+text",
         textposition=["top right", "bottom left"],
         marker=published, textfont={"color": LIGHT.baseline}, cliponaxis=False, row=1, col=1,
     )  # fmt: skip
     found = [100 * each["accuracy"] for each in run.final["recipe_under_test"]["seeds"]]
     names = [f"seed {number}" for number in range(1, 1 + len(found))]
     figure.add_scatter(x=names, y=found, mode="markers", marker={"color": LIGHT.winner, "size": 10}, row=1, col=2)
-    level = 100 * PUBLISHED_ACCURACY
+    level = 100 * PUBLISHED["cifar10"]["published_accuracy"]
     figure.add_hline(
         y=level, line={"color": LIGHT.baseline, "dash": "dot"}, annotation_text=f"published {level:.2f}",
         annotation_font_color=LIGHT.baseline, row=1, col=2,

@@ -3,11 +3,11 @@
 import json
 import shutil
 import signal
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,12 +30,13 @@ from study.pipeline.run_context import RunContext, run_phases
 from study.pipeline.runs import find_recipe, find_run, merge_resume_arguments
 from study.pipeline.start import Request, resume_run, start_run
 from study.recipe import Recipe, load_recipe
-from study.search.schedulers import rungs
+from study.search.schedulers import SCHEDULERS, SchedulerSettings
 from study.storage.files import atomic_write, write_json
 from study.training.loop import Epoch
 
 if TYPE_CHECKING:
     from study.pipeline.replaying import Replay
+    from study.winner import Winner
 
 
 @dataclass(frozen=True)
@@ -154,10 +155,35 @@ def replay(
         return replay_trial(run_dir, trial, Path(data_dir), say)
 
 
-def load_winner(run: str | Path = "latest", *, runs_dir: str | Path = "runs") -> Any:
-    """The trained winner of a finished run, with `predict` and `predict_proba`. See study.winner.Winner."""
+def load_winner(
+    run: str | Path | results.Run = "latest",
+    *,
+    runs_dir: str | Path = "runs",
+    model: Any = None,
+    trainer: Any = None,
+    trust_code: bool = False,
+    accept_changed_code: bool = False,
+) -> "Winner":
+    """The trained winner of a finished run, with `predict` and `predict_proba`. See study.winner.Winner.
+
+        winner = study.load_winner("runs/NAME")
+        winner.predict(["photo.jpg"])
+
+    Args:
+        run: a results.Run, a run directory, its name, or "latest".
+        model, trainer: a network or trainer of your own that was passed from Python, passed again.
+        trust_code: execute the network or trainer that a run of somebody else brings along.
+        accept_changed_code: load them although they have changed since the run began.
+
+    Raises:
+        StudyError: the run has no finished final, its files are damaged, or its code may not be executed.
+    """
+    from study import winner
+    from study.pipeline.own_code import Permission
+
     with _in_python():
-        return import_module("study.winner").load(find_run(run, Path(runs_dir)))
+        run_dir = run.path if isinstance(run, results.Run) else find_run(run, Path(runs_dir))
+        return winner.load(run_dir, Permission(model, trainer, trust_code, accept_changed_code), warnings.warn)
 
 
 def run_study(given: Mapping[str, Any], call: Call) -> results.Run:
@@ -175,11 +201,13 @@ def run_study(given: Mapping[str, Any], call: Call) -> results.Run:
         "epoch_budget": None,
     }
     if run_dir is None:
+        compared = SchedulerSettings(config.max_epochs, config.samples, config.grace_period, config.reduction_factor)
+        scheduler = SCHEDULERS[config.scheduler](compared)
         warm = {"run": ", ".join(map(str, config.warm_start)), "trials": list(problem.history)}
         content |= {
             "kind": "search",
             "baseline": find_recipe(config.baseline, config.runs_dir).as_dict(),
-            "rungs": rungs(config.max_epochs, config.grace_period, config.reduction_factor),
+            "rungs": list(scheduler.rungs),
             "warm_start": warm if config.warm_start else None,
         }
     elif config.samples < (begun := len(results.load_run(run_dir).trials)):

@@ -106,7 +106,7 @@ class TrainingConfig(BaseModel):
 
     dataset: Any = setting(
         "cifar10",
-        "a name, a folder, a file, or file.py:function",
+        "the images: a name, a folder, a file, or file.py:function",
         group="data",
         on_resume="keep",
         metavar="NAME|PATH",
@@ -117,7 +117,7 @@ class TrainingConfig(BaseModel):
     )
     image_size: int | None = setting(
         None,
-        "pixels, side to which images are resized; the images' own size, or 64, if not given",
+        "resize images to N x N pixels; if not given: their own size, or 64 where they differ or exceed 96",
         group="data",
         on_resume="keep",
         ge=4,
@@ -125,17 +125,23 @@ class TrainingConfig(BaseModel):
         metavar="N",
     )
     skip_unreadable: bool = setting(
-        False, "leave out images that cannot be read, and record which", group="data", on_resume="keep"
+        False, "leave out images that cannot be read, and list them", group="data", on_resume="keep"
     )
     validation_share: Annotated[float, Field(gt=0, lt=1)] = setting(
         0.1,
-        "share of the training images held out to select trials, unless the data set names its own",
+        "share of the training images that is held out for validation, unless the data set has its own",
         group="data",
         on_resume="keep",
         metavar="X",
     )
     split_seed: int = setting(
-        10, "which images are held out", group="data", on_resume="keep", ge=0, le=2**32 - 1, metavar="N"
+        10,
+        "seed that decides which images are held out",
+        group="data",
+        on_resume="keep",
+        ge=0,
+        le=2**32 - 1,
+        metavar="N",
     )
     trainer: Any = setting(
         None,
@@ -145,13 +151,16 @@ class TrainingConfig(BaseModel):
         metavar="FILE.py:CLASS",
     )
     gpus_per_trial: Fraction | None = setting(
-        None, "share of a GPU; 0.25 where GPUs exist, else 0", group="compute", metavar="X"
+        None, "share of a GPU for each trial; if not given: 0.25 where GPUs exist, else 0", group="compute", metavar="X"
     )
     cpus_per_trial: Fraction | None = setting(
-        None, "CPU cores; 1, or less where trials share a GPU", group="compute", metavar="X"
+        None,
+        "CPU cores for each trial; if not given: 1, or less where trials share a GPU",
+        group="compute",
+        metavar="X",
     )
     max_concurrent: int | None = setting(
-        None, "trials that run at once; as many as fit if not given", group="compute", ge=1, metavar="N"
+        None, "trials that run at once; if not given: as many as fit", group="compute", ge=1, metavar="N"
     )
     address: str = setting(
         "local",
@@ -160,10 +169,10 @@ class TrainingConfig(BaseModel):
         metavar="local|auto|HOST:PORT",
     )
     name: RunName | None = setting(
-        None, "of the run; made from date and space if not given", group="files", on_resume="keep"
+        None, "name of the run; if not given: made from date and space", group="files", on_resume="keep"
     )
     runs_dir: Path = setting(
-        Path("runs"), "where runs are kept", group="files", on_resume="keep", metavar="DIR", path=True
+        Path("runs"), "folder in which runs are kept", group="files", on_resume="keep", metavar="DIR", path=True
     )
     storage_path: Storage = setting(
         None,
@@ -172,10 +181,13 @@ class TrainingConfig(BaseModel):
         metavar="DIR|URL",
     )
     trust_code: bool = setting(
-        False, "run the files that a run of somebody else names", group="files", on_resume="session"
+        False,
+        "when resuming a run of somebody else, execute the code that it names",
+        group="files",
+        on_resume="session",
     )
     accept_changed_code: bool = setting(
-        False, "resume although a file of yours has changed", group="files", on_resume="session"
+        False, "resume although your own code has changed since the run began", group="files", on_resume="session"
     )
     progress: Literal["auto", "rich", "plain", "json", "none"] = setting(
         "auto", "live display, plain lines, JSON lines, or nothing", group="output", on_resume="session"
@@ -197,20 +209,20 @@ class TrainingConfig(BaseModel):
 class StudyConfig(TrainingConfig):
     """The settings of `study.run` and `study.tune`."""
 
-    samples: int = setting(20, "trials; the first one is --recipe", group="search", ge=1, metavar="N")
+    samples: int = setting(20, "number of trials; the first one is --recipe", group="search", ge=1, metavar="N")
     space: Any = setting(
         "cnn", "what may vary: a name, file.py:function or package.module:function", group="search", on_resume="keep"
     )
     fix: Pairs = setting(
         {},
-        "one Recipe field at one value in all trials; may be given several times",
+        "give a Recipe field the same value in all trials; may be given several times",
         group="search",
         on_resume="keep",
         metavar="FIELD=VALUE",
     )
     recipe: Texts = setting(
         ["baseline"],
-        "the recipe of trial 0, and of all fields that the space does not draw; further ones are the next trials",
+        "the recipe of trial 0, which also gives all fields that the space does not set",
         group="search",
         on_resume="keep",
         metavar="NAME|FILE|RUN",
@@ -220,36 +232,48 @@ class StudyConfig(TrainingConfig):
     )
     metric: str = setting(
         "accuracy",
-        "what selects trials, measured on validation images",
+        "what selects trials, on validation images: accuracy, balanced_accuracy, macro_f1, log_loss, roc_auc or kappa",
         group="search",
         on_resume="keep",
         before="accuracy",
     )
-    sampler: str = setting("tpe", "which trial comes next", group="search", on_resume="keep", before="tpe")
-    scheduler: str = setting("asha", "which trials are paused", group="search", on_resume="keep", before="asha")
+    sampler: str = setting(
+        "prior", "what chooses the next trial: prior, tpe or random", group="search", on_resume="keep", before="tpe"
+    )
+    scheduler: str = setting(
+        "curves",
+        "what pauses and stops trials: curves, asha, top-k or none",
+        group="search",
+        on_resume="keep",
+        before="asha",
+    )
     max_epochs: int = setting(
-        10, "epochs of a trial that is not stopped", group="search", on_resume="keep", ge=1, metavar="N"
+        10, "epochs of a trial that is not stopped early", group="search", on_resume="keep", ge=1, metavar="N"
     )
     grace_period: int = setting(
         1, "epochs of each trial before the first comparison", group="search", on_resume="keep", ge=1, metavar="N"
     )
     reduction_factor: int = setting(
-        2, "one trial in N is promoted at each rung of ASHA", group="search", on_resume="keep", ge=2, metavar="N"
+        2, "ASHA promotes one trial in N at each rung", group="search", on_resume="keep", ge=2, metavar="N"
     )
     time_budget: Duration | None = setting(
-        None, "ends the search, not the final: 90s, 30m, 2h", group="search", on_resume="session", metavar="TIME"
+        None,
+        "end the search after this time (90s, 30m, 2h); the final trainings follow",
+        group="search",
+        on_resume="session",
+        metavar="TIME",
     )
     stop_at: Fraction | None = setting(
         None,
-        "ends the search when a trial reaches this value of the metric",
+        "end the search when a trial reaches this value of the metric",
         group="search",
         on_resume="session",
         metavar="X",
     )
-    seed: int = setting(0, "everything random derives from it", group="search", on_resume="keep", ge=0, metavar="N")
+    seed: int = setting(0, "all random numbers derive from it", group="search", on_resume="keep", ge=0, metavar="N")
     warm_start: Texts = setting(
         [],
-        "an earlier study whose finished trials the sampler knows; may be given several times",
+        "an earlier study from whose finished trials the sampler learns; may be given several times",
         group="search",
         on_resume="keep",
         metavar="RUN",
@@ -269,32 +293,48 @@ class StudyConfig(TrainingConfig):
         metavar="NAME|FILE|RUN",
         before="baseline",
     )
-    final_epochs: int = setting(30, "epochs of winner and baseline", group="final", ge=1, metavar="N")
+    final_epochs: int = setting(
+        30, "epochs of each final training of winner and baseline", group="final", ge=1, metavar="N"
+    )
     final_seeds: int = setting(
-        1, "trainings of each of the two, from different seeds", group="final", ge=1, metavar="N"
+        1, "final trainings of winner and of baseline, each from another seed", group="final", ge=1, metavar="N"
     )
     meaningful: Fraction | None = setting(
-        None, "points of accuracy below which a difference does not matter", group="final", metavar="POINTS"
+        None,
+        "the smallest difference in accuracy that matters to you, in percentage points",
+        group="final",
+        metavar="POINTS",
     )
     finalists: int = setting(
-        1, "best trials that are trained again before one is chosen", group="evidence", ge=1, metavar="K"
+        1, "train the K best trials again from fresh seeds, and choose among these", group="evidence", ge=1, metavar="K"
     )
-    tune_baseline: bool = setting(False, "also search the baseline's own lr and batch size", group="evidence")
-    control: Literal["random"] | None = setting(None, "also run a random search with as many epochs", group="evidence")
+    tune_baseline: bool = setting(False, "also search lr and batch size for the baseline", group="evidence")
+    control: Literal["random"] | None = setting(
+        None, "also run a random search with the same number of epochs", group="evidence"
+    )
     audit: int = setting(
-        0, "stopped trials that are trained to their end after the search", group="evidence", ge=0, metavar="M"
+        0, "train M stopped trials to their last epoch after the search", group="evidence", ge=0, metavar="M"
     )
 
 
 class ReproduceConfig(TrainingConfig):
     """The settings of `study.baseline` and `study.reproduce`."""
 
-    recipe: str = setting("baseline", "what to train", group="training", on_resume="keep", metavar="NAME|FILE|RUN")
-    seeds: int = setting(3, "trainings, from different seeds", group="training", ge=1, metavar="N")
-    epochs: int | None = setting(
-        None, "in place of the recipe's own", group="training", on_resume="keep", ge=1, metavar="N"
+    recipe: str = setting(
+        "baseline", "the recipe to train", group="training", on_resume="keep", metavar="NAME|FILE|RUN"
     )
-    seed: int = setting(0, "the seeds derive from it", group="training", on_resume="keep", ge=0, metavar="N")
+    seeds: int = setting(3, "number of trainings, each from another seed", group="training", ge=1, metavar="N")
+    epochs: int | None = setting(
+        None,
+        "epochs of each training; if not given: those of the recipe",
+        group="training",
+        on_resume="keep",
+        ge=1,
+        metavar="N",
+    )
+    seed: int = setting(
+        0, "the seeds of the trainings derive from it", group="training", on_resume="keep", ge=0, metavar="N"
+    )
 
 
 def key_of(config: type[BaseModel], name: str) -> str:

@@ -1,4 +1,4 @@
-"""The benchmarks measure what they say; what they measured is in README and docs/lab-notes.md."""
+"""The benchmarks measure what they say; what they measured is in docs/performance.md and docs/lab-notes.md."""
 
 import importlib
 import subprocess

@@ -120,19 +120,27 @@ def decode_image(content: bytes, target: Target, suffix: str = "") -> DecodedIma
         ValueError: it is damaged, or of a kind that has no defined treatment; the message is the reason.
     """
     try:
-        with Image.open(io.BytesIO(content)) as opened:
-            opened.load()
-            image, treatments = _upright(opened)
-            size = image.height, image.width
-            if _is_misnamed(opened.format, suffix):
-                treatments.append("named as another format: read by the content")
-            image = image.convert("L" if target.channels == 1 else "RGB")
-            if image.size != (target.width, target.height):
-                image = ImageOps.fit(image, (target.width, target.height), SCALING)
-    except _Unreadable as reason:
-        raise ValueError(str(reason)) from None
+        opened = Image.open(io.BytesIO(content))
     except Exception as error:
         # Damaged files make Pillow's decoders raise nearly anything: OSError, SyntaxError, struct.error, zlib.error.
+        raise ValueError(_reason(error)) from None
+    with opened:
+        decoded = convert_image(opened, target)
+        if _is_misnamed(opened.format, suffix):
+            decoded.treatments.append("named as another format: read by the content")
+        return decoded
+
+
+def convert_image(opened: Image.Image, target: Target) -> DecodedImage:
+    """As `decode_image`, of an image that is open already."""
+    try:
+        opened.load()
+        image, treatments = _upright(opened)
+        size = image.height, image.width
+        image = image.convert("L" if target.channels == 1 else "RGB")
+        if image.size != (target.width, target.height):
+            image = ImageOps.fit(image, (target.width, target.height), SCALING)
+    except Exception as error:
         raise ValueError(_reason(error)) from None
     return DecodedImage(np.asarray(image).reshape(target.height, target.width, target.channels), size, treatments)
 

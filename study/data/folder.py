@@ -118,6 +118,11 @@ def _images(folder: Path, ignored: list[str]) -> Iterator[tuple[str, Path]]:
                 ignored.append(str(path.relative_to(folder.parent)))
 
 
+def image_files(folder: Path) -> list[Path]:
+    """All images in `folder` and in its folders, by path. Raises OSError where one cannot be listed."""
+    return [path for _, path in sorted(_images(folder, []))]
+
+
 def _identity(folder: Path) -> tuple[int, int]:
     found = folder.stat()
     return found.st_dev, found.st_ino

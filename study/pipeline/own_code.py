@@ -87,13 +87,64 @@ def verified(config: Config, run_dir: Path, given: Mapping[str, Any]) -> tuple[C
         if kind in code.references and not callable(given.get(setting)):
             changes[setting] = code.references[kind]
         elif isinstance(value, str) and is_file(value) and setting not in given and kind not in code.references:
-            _refuse_unsigned(config, run_dir, setting, value)
+            _refuse_unsigned(config.trust_code, run_dir, setting, value)
     return config.model_copy(update=changes), list(code.notices)
 
 
-def _refuse_unsigned(config: TrainingConfig, run_dir: Path, setting: str, value: str) -> None:
+@dataclass(frozen=True)
+class Permission:
+    """What the user says now about the code of a finished run.
+
+    Attributes:
+        model, trainer: the network or trainer, named or passed again; None: as the run has it.
+        trust: the code that the run brings along may be executed.
+        accept_changes: it may have changed since the run began.
+    """
+
+    model: Any = None
+    trainer: Any = None
+    trust: bool = False
+    accept_changes: bool = False
+
+
+def verified_network(
+    run_dir: Path, model: str, trainer: str | None, permission: Permission
+) -> tuple[str, str | None, list[str]]:
+    """The network and trainer of a finished run that may be loaded, decided without executing anything of them.
+
+    Its space and data set are not needed, so they may be gone.
+
+    Args:
+        model: as the recipe names it.
+        trainer: as the run's settings name it.
+
+    Returns:
+        Both as they can be loaded, and lines for the user.
+
+    Raises:
+        UserCodeError: as `verified`.
+    """
+    recorded: dict[str, str | None] = {"network": model, "trainer": trainer}
+    given = {"network": permission.model, "trainer": permission.trainer}
+    named = {kind: reference_of(value) for kind, value in given.items() if value is not None}
+    code = verify_user_code(
+        run_dir,
+        named,
+        trust=permission.trust,
+        accept_changes=permission.accept_changes,
+        objects={reference: OBJECTS[reference] for reference in named.values() if reference in OBJECTS},
+        kinds=recorded,
+    )
+    chosen = {kind: code.references.get(kind, named.get(kind, reference)) for kind, reference in recorded.items()}
+    for kind, reference in recorded.items():
+        if reference is not None and is_file(reference) and kind not in {**code.references, **named}:
+            _refuse_unsigned(permission.trust, run_dir, {"network": "model"}.get(kind, kind), reference)
+    return str(chosen["network"]), chosen["trainer"], list(code.notices)
+
+
+def _refuse_unsigned(trusted: bool, run_dir: Path, setting: str, value: str) -> None:
     """A run made before code was signed may name any file."""
-    if not config.trust_code:
+    if not trusted:
         flag = setting.replace("_", "-")
         raise UserCodeError(
             f"{run_dir} names {setting} {value} without a signature of yours; read it, then give --{flag} {value} "

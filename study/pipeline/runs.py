@@ -99,10 +99,13 @@ def merge_resume_arguments(
 def began_with(config: type[Config], content: Mapping[str, Any]) -> Config:
     """The settings that a run began with, from its study.json; also of runs made before some settings existed.
 
+    Settings of one session have their defaults: study.json may be somebody else's and must not say --trust-code.
+
     Raises:
         UsageError: study.json has settings that are not allowed.
     """
-    known = {key_of(config, name) for name in config.model_fields}
+    lasting = [name for name in config.model_fields if extra_of(config, name)["on_resume"] != "session"]
+    known = {key_of(config, name) for name in lasting}
     recorded = {key: value for key, value in dict(content.get("arguments") or {}).items() if key in known}
     before = {
         key_of(config, name): extra_of(config, name)["before"]

@@ -129,6 +129,7 @@ def verify_user_code(
     trust: bool = False,
     accept_changes: bool = False,
     objects: Mapping[str, Any] | None = None,
+    kinds: Iterable[str] | None = None,
 ) -> VerifiedCode:
     """What a run that is resumed may load, decided without executing anything of it.
 
@@ -137,12 +138,16 @@ def verify_user_code(
         trust: --trust-code, the code that the run brings along may be executed.
         accept_changes: --accept-changed-code, the user's file may differ from the one that the run began with.
         objects: reference -> the object, for references that start with `python:`.
+        kinds: what is to be loaded, such as network and trainer; everything where it is None.
 
     Raises:
         UserCodeError: the run is not this user's and the code was not named again, the code has changed, or an object
             must be passed again.
     """
     entries, signed = _read_record(run_dir)
+    if kinds is not None:
+        wanted = set(kinds)
+        entries = [entry for entry in entries if entry["kind"] in wanted]
     references: dict[str, str] = {}
     notices: list[str] = []
     for entry in entries:

@@ -118,6 +118,12 @@ def test_what_a_study_means_cannot_change_when_it_is_resumed(tmp_path: Path, nam
         merge_resume_arguments(StudyConfig, run, given, flag_of)
 
 
+def test_a_run_of_somebody_else_cannot_say_that_its_code_is_trusted() -> None:
+    theirs = {"arguments": {"trust_code": True, "accept_changed_code": True, "samples": 7}}
+    began = began_with(StudyConfig, theirs)
+    assert (began.samples, began.trust_code, began.accept_changed_code) == (7, False, False)
+
+
 def test_a_run_made_before_a_setting_existed_has_the_value_of_that_time() -> None:
     old = {"arguments": {"space": "cnn", "samples": 20, "max_epochs": 10, "fix": [["lr", "0.1"]], "recipe": "baseline"}}
     began = began_with(StudyConfig, old)

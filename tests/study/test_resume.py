@@ -23,7 +23,7 @@ from study.pipeline import search
 from study.recipe import BASELINE
 from study.search.optuna_study import OptunaStudy
 from study.search.problem import SearchProblem
-from study.search.schedulers import ASHA, SchedulerSettings
+from study.search.schedulers import SCHEDULERS, SchedulerSettings
 from study.storage.event_log import EventLog
 from study.storage.store import Store
 from study.training.loop import Training
@@ -112,21 +112,23 @@ def test_wherever_it_was_cut_off_what_comes_next_is_what_came_next(finished: res
     """The next suggestion, or promotion, of a study rebuilt from the first lines of the event log."""
     past = events(finished.path)
     space = search_spaces.load(f"{finished.path.parent / 'mine.py'}:small")
-    problem = SearchProblem(space, "small", BASELINE, 3, 1)
+    problem = SearchProblem(space, "small", BASELINE, 3, 1, sampler=finished.study["arguments"]["sampler"])
     for index, event in enumerate(past):
         if event["event"] not in ("trial", "promote"):
             continue
         lines = (finished.path / "epochs.jsonl").read_bytes().splitlines(keepends=True)
         (tmp_path / "epochs.jsonl").write_bytes(b"".join(lines[:index]))
         with EventLog(tmp_path / "epochs.jsonl") as log:
-            asha = ASHA(SchedulerSettings(3, 6, finished.study["grace_period"], finished.study["reduction_factor"]))
+            scheduler = SCHEDULERS[finished.study["arguments"]["scheduler"]](
+                SchedulerSettings(3, 6, finished.study["grace_period"], finished.study["reduction_factor"])
+            )
             study = OptunaStudy(problem)
             for before in log.events:
-                asha.apply(before)
+                scheduler.apply(before)
                 study.apply(before)
-            log.add_listener(asha.apply)
+            log.add_listener(scheduler.apply)
             log.add_listener(study.apply)
-            config = TrialSearcher(problem, log, study, asha, lambda number: number < 6).suggest("anything")
+            config = TrialSearcher(problem, log, study, scheduler, lambda number: number < 6).suggest("anything")
             assert config["number"] == event["number"]
             assert config["recipe"] == finished.recipe(event["number"])
 
