@@ -7,6 +7,7 @@ import pytest
 
 from results.events import TrialStarted
 from study.config import StudyConfig
+from study.errors import UsageError
 from study.pipeline.problem import make_problem
 from study.recipe import BASELINE
 from study.search.optuna_study import OptunaStudy
@@ -32,5 +33,5 @@ def test_the_recipes_after_the_first_are_the_trials_after_trial_0(tmp_path: Path
 
 
 def test_a_scheduler_that_is_not_there_is_an_error_that_names_those_that_are() -> None:
-    with pytest.raises(ValueError, match="--scheduler is 'bohb'; allowed: .*asha"):
+    with pytest.raises(UsageError, match=r"--scheduler is 'bohb'; allowed: .*asha"):
         make_problem(StudyConfig(space="sgd", scheduler="bohb"))
