@@ -362,8 +362,8 @@ def _view(context: RunContext[Any], name: str, make: Callable[[], Any]) -> None:
         make()
     except Exception as error:
         cause = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        again = f"make it again with: python -m results report {context.run_dir}"
-        context.output.say(f"warning: the {name} could not be made ({cause}); {again}")
+        again = "" if name == "estimate" else f"; make it again with: python -m results report {context.run_dir}"
+        context.output.say(f"warning: the {name} could not be made ({cause}){again}")
 
 
 @contextmanager

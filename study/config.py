@@ -238,11 +238,15 @@ class StudyConfig(TrainingConfig):
         before="accuracy",
     )
     sampler: str = setting(
-        "prior", "what chooses the next trial: prior, tpe or random", group="search", on_resume="keep", before="tpe"
+        "prior",
+        "which trial comes next: prior (what practice recommends, and changes of the best), tpe or random",
+        group="search",
+        on_resume="keep",
+        before="tpe",
     )
     scheduler: str = setting(
         "curves",
-        "what pauses and stops trials: curves, asha, top-k or none",
+        "which trials are paused and promoted: curves (a chance to end best), asha, top-k or none",
         group="search",
         on_resume="keep",
         before="asha",

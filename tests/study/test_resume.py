@@ -46,7 +46,8 @@ def finished(local_ray: None, synthetic_dir: Path, tmp_path_factory: pytest.Temp
     (folder / "mine.py").write_text(SPACE)
     command = ["--dataset", "synthetic", "--data-dir", str(synthetic_dir), "--runs-dir", str(folder), "--name", "whole"]
     command += ["--space", f"{folder / 'mine.py'}:small", "--max-concurrent", "1", "--gpus-per-trial", "0"]
-    command += ["--seed", "1"]  # with which two of the trials rest and are promoted later
+    # With this seed two of the trials are paused and promoted later.
+    command += ["--seed", "1", "--sampler", "tpe", "--scheduler", "asha"]
     assert run.main([*command, "--samples", "6", "--max-epochs", "3", "--final-epochs", "2", "--quiet"]) == 0
     return results.load_run(folder / "whole")
 
@@ -139,6 +140,7 @@ def test_a_resting_trial_whose_state_made_room_is_trained_again_to_the_same_resu
     monkeypatch.setattr(search, "PAUSED_STATES", 0)
     again = ["--runs-dir", str(tmp_path), "--name", "one", "--data-dir", str(synthetic_dir), "--dataset", "synthetic"]
     again += ["--space", f"{finished.path.parent / 'mine.py'}:small", "--seed", "1", "--max-concurrent", "1"]
+    again += ["--sampler", "tpe", "--scheduler", "asha"]
     again += ["--samples", "6", "--max-epochs", "3", "--final-epochs", "1", "--gpus-per-trial", "0", "--quiet"]
     assert run.main(again) == 0
     frugal = results.load_run(tmp_path / "one")
