@@ -144,14 +144,14 @@ def _labelled(winner: "Winner", folder: Path) -> "tuple[list[Item], NDArray[np.i
     import numpy as np
 
     from study.data.folder import find
-    from study.data.labelled import TRAIN
+    from study.data.labelled import PARTS
     from study.errors import DataError
 
     if not folder.is_dir():
         raise DataError(f"--test is {folder}; allowed: a folder of class folders")
-    found = find(folder)
-    if (found.parts != TRAIN).any():
+    if any(each.name.lower() in PARTS for each in folder.iterdir()):
         raise DataError(f"--test is {folder}, which has splits; name one of them, such as {folder / 'test'}")
+    found = find(folder)
     known = {str(name): label for label, name in enumerate(winner.classes_)}
     unknown = [name for name in found.class_names if name not in known]
     if unknown:

@@ -54,7 +54,7 @@ def test_json_has_the_probability_of_every_class(run: FinishedRun, predict: Main
     [row] = json.loads(out)
     assert code == 0
     assert set(row) == {"image", "class", "confidence", *(f"probability/{name}" for name in CLASSES)}
-    assert [row[f"probability/{name}"] for name in CLASSES] == run.probabilities[7].tolist()
+    assert [row[f"probability/{name}"] for name in CLASSES] == pytest.approx(run.probabilities[7].tolist(), abs=1e-6)
 
 
 def test_a_folder_is_taken_in_the_order_of_its_paths(run: FinishedRun, predict: Main, tmp_path: Path) -> None:
