@@ -14,6 +14,7 @@ import re
 import sys
 import time
 import warnings
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from copy import deepcopy
@@ -23,7 +24,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from study.command_line import Parser, exit_on_user_error
+from study.command_line import Parser, add_winner_arguments, load_winner, run_command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,18 +72,17 @@ class Exported:
 def main(command: Sequence[str] | None = None) -> int:
     """Exports; the exit code is 2 for a wrong input or a network that cannot be exported to the format, else 0."""
     parser = Parser(prog=PROGRAM, description="Write the winner of a run for use elsewhere, and verify the file.")
-    parser.add_argument("run", metavar="RUN", help="a run directory, its name, or 'latest'")
+    add_winner_arguments(parser)
     parser.add_argument("--format", choices=FORMATS, required=True, help="what to write")
     parser.add_argument("--output", metavar="FILE", help="where to write it (default: RUN/final/winner.*)")
-    parser.add_argument("--runs-dir", default="runs", metavar="DIR", help="where runs are kept (default: runs)")
     arguments = parser.parse_args(sys.argv[1:] if command is None else list(command))
-    with exit_on_user_error(PROGRAM):
-        from study.pipeline.runs import find_run
-        from study.winner import load
+    return run_command(PROGRAM, lambda: _export(arguments))
 
-        winner = load(find_run(arguments.run, Path(arguments.runs_dir)))
-        output = arguments.output or winner.run_dir / "final" / f"winner{FORMATS[arguments.format].suffix}"
-        _show(export(winner, arguments.format, Path(output)), winner)
+
+def _export(arguments: Namespace) -> int:
+    winner = load_winner(arguments)
+    output = arguments.output or winner.run_dir / "final" / f"winner{FORMATS[arguments.format].suffix}"
+    _show(export(winner, arguments.format, Path(output)), winner)
     return 0
 
 
@@ -179,7 +179,7 @@ def _from_onnx(content: bytes, module: "Classifier") -> "Predict":
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return lambda images: session.run(["probabilities"], {"images": images})[0]  # type: ignore[no-any-return]
+    return lambda images: session.run(["probabilities"], {"images": images})[0]
 
 
 def _to_torch_export(winner: "Winner", module: "Classifier") -> bytes:

@@ -121,13 +121,14 @@ def _about_classes(run: results.Run, study: Mapping[str, Any], role: str) -> lis
     if run.predictions is None:
         return []
     names = class_names(study)
-    right = run.predictions[role] == run.predictions["label"]
-    by_class = right.groupby(run.predictions["label"]).agg(["mean", "size"])
-    worst = by_class.nsmallest(WORST_CLASSES, "mean")
-    described = [f"{names[label]} {row['mean']:.1%} (of {int(row['size'])} images)" for label, row in worst.iterrows()]
+    labels = run.predictions["label"]
+    right = (run.predictions[role] == labels).groupby(labels)
+    shares = {int(label): float(share) for label, share in right.mean().items()}  # type: ignore[call-overload]
+    sizes = {int(label): int(size) for label, size in right.size().items()}  # type: ignore[call-overload]
+    worst = sorted(shares, key=lambda label: shares[label])[:WORST_CLASSES]
+    described = [f"{names[label]} {shares[label]:.1%} (of {sizes[label]} images)" for label in worst]
     limits = [f"It recognises these classes worst in the test set: {', '.join(described)}."]
-    largest, smallest = by_class["size"].idxmax(), by_class["size"].idxmin()
-    sizes = by_class["size"]
+    largest, smallest = max(sizes, key=lambda label: sizes[label]), min(sizes, key=lambda label: sizes[label])
     if sizes[largest] >= UNEQUAL * sizes[smallest]:
         limits.append(
             f"Classes are unequal: the test set has {sizes[largest]} images of {names[largest]} and {sizes[smallest]} "

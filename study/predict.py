@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.command_line import Parser, exit_on_user_error
+from study.command_line import Parser, add_winner_arguments, load_winner, run_command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 PROGRAM = "study.predict"
 # Unreadable files that are named one by one.
 EXAMPLES = 20
-# Of the bootstrap (Efron 1979): resamples of the images, enough for two digits of a 95% interval.
-RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -41,8 +39,8 @@ class Score:
         metric: a name in study.training.metrics.METRICS, or "recall".
         class_name: of a recall: the class whose images were to be recognised; None: all classes.
         value: the number.
-        low, high: its 95% interval; Wilson's for accuracy and recall, otherwise the percentiles of a bootstrap over
-            images.
+        low, high: its 95% interval; Wilson's for accuracy and recall, otherwise that of
+            results.bootstrap.metric_interval.
         images: how many it is about.
     """
 
@@ -90,25 +88,23 @@ WRITERS: dict[str, type[CsvWriter] | type[JsonWriter]] = {"csv": CsvWriter, "jso
 def main(command: Sequence[str] | None = None) -> int:
     """Predicts or evaluates; the exit code is 2 for a wrong input or an image that cannot be read, else 0."""
     parser = Parser(prog=PROGRAM, description="Classify images with the winner of a run, or evaluate it on images.")
-    parser.add_argument("run", metavar="RUN", help="a run directory, its name, or 'latest'")
+    add_winner_arguments(parser)
     parser.add_argument("images", nargs="*", metavar="IMAGE|FOLDER", help="images of any size and format")
     parser.add_argument("--test", metavar="FOLDER", help="evaluate on the labelled images FOLDER/CLASS/*")
     parser.add_argument("--format", choices=WRITERS, default="csv", help="of what is printed (default: csv)")
     parser.add_argument("--probabilities", action="store_true", help="also print the probability of every class")
-    parser.add_argument("--runs-dir", default="runs", metavar="DIR", help="where runs are kept (default: runs)")
     arguments = parser.parse_args(sys.argv[1:] if command is None else list(command))
     if bool(arguments.images) == bool(arguments.test):
         parser.error("give either images and folders to classify, or --test FOLDER")
-    unreadable: Sequence[Unreadable] = ()
-    with exit_on_user_error(PROGRAM):
-        from study.pipeline.runs import find_run
-        from study.winner import load
+    return run_command(PROGRAM, lambda: _predict(arguments))
 
-        winner = load(find_run(arguments.run, Path(arguments.runs_dir)))
-        if arguments.test:
-            _print_scores(evaluate(winner, Path(arguments.test)), arguments.format)
-        else:
-            unreadable = _print_predictions(winner, arguments)
+
+def _predict(arguments: Namespace) -> int:
+    winner = load_winner(arguments)
+    if arguments.test:
+        _print_scores(evaluate(winner, Path(arguments.test)), arguments.format)
+        return 0
+    unreadable = _print_predictions(winner, arguments)
     _name_unreadable(unreadable)
     return 2 if unreadable else 0
 
@@ -134,9 +130,10 @@ def evaluate(winner: "Winner", folder: Path) -> list[Score]:
     probabilities = np.concatenate([batch for batch, _ in batches])
     right = probabilities.argmax(1) == labels
     scores = [_proportion("accuracy", None, right), *_other_metrics(labels, probabilities)]
-    for label in np.unique(labels):
-        scores.append(_proportion("recall", str(winner.classes_[label]), right[labels == label]))
-    return scores
+    recalls = [
+        _proportion("recall", str(winner.classes_[label]), right[labels == label]) for label in np.unique(labels)
+    ]
+    return scores + recalls
 
 
 def _labelled(winner: "Winner", folder: Path) -> "tuple[list[Item], NDArray[np.int64]]":
@@ -163,35 +160,26 @@ def _labelled(winner: "Winner", folder: Path) -> "tuple[list[Item], NDArray[np.i
 
 
 def _proportion(metric: str, class_name: str | None, right: "NDArray[np.bool_]") -> Score:
-    from results.significance import wilson
+    from results.paired import wilson
 
     interval = wilson(int(right.sum()), len(right))
     return Score(metric, class_name, float(right.mean()), interval.low, interval.high, len(right))
 
 
 def _other_metrics(labels: "NDArray[np.int64]", probabilities: "NDArray[np.float32]") -> list[Score]:
-    import numpy as np
-
+    from results.bootstrap import metric_interval
     from study.training.metrics import METRICS
 
-    metrics = {name: metric.function for name, metric in METRICS.items() if metric.cheap and name != "accuracy"}
-    random = np.random.RandomState(0)
-    resampled: dict[str, list[float]] = {name: [] for name in metrics}
-    for _ in range(RESAMPLES):
-        drawn = random.randint(0, len(labels), len(labels))
-        some_labels, some_probabilities = labels[drawn], probabilities[drawn]
-        for name, function in metrics.items():
-            resampled[name].append(function(some_labels, some_probabilities))
     scores = []
-    for name, function in metrics.items():
-        low, high = np.quantile(resampled[name], [0.025, 0.975])
-        scores.append(Score(name, None, function(labels, probabilities), float(low), float(high), len(labels)))
+    for name, metric in METRICS.items():
+        if metric.cheap and name != "accuracy":
+            interval = metric_interval(labels, probabilities, metric.function)
+            value = metric.function(labels, probabilities)
+            scores.append(Score(name, None, value, interval.low, interval.high, len(labels)))
     return scores
 
 
-def _predicted(
-    winner: "Winner", items: "Sequence[Item]"
-) -> "Iterator[tuple[NDArray[np.float32], list[Unreadable]]]":
+def _predicted(winner: "Winner", items: "Sequence[Item]") -> "Iterator[tuple[NDArray[np.float32], list[Unreadable]]]":
     """Batch by batch, the probabilities of the readable images and those that are not; with a progress bar."""
     from study.data.inputs import read_images
     from study.winner import BATCH
