@@ -247,8 +247,9 @@ def _shares(study: "optuna.Study") -> pd.DataFrame:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.filterwarnings("ignore", "Some regimes for parameter", UserWarning)  # few trials; the doctor says so
         evaluators = {"fanova": FanovaImportanceEvaluator(seed=0), "ped_anova": PedAnovaImportanceEvaluator()}
-    shares = {name: get_param_importances(study, evaluator=each) for name, each in evaluators.items()}
+        shares = {name: get_param_importances(study, evaluator=each) for name, each in evaluators.items()}
     table = pd.DataFrame(shares).fillna(0.0).sort_values("fanova", ascending=False)
     return table.rename_axis("hyperparameter")
 

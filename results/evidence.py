@@ -15,6 +15,7 @@ from results.analysis import incumbent, leaderboard
 from results.budget_curve import budget_curve
 from results.run import Run
 from results.significance import Z95
+from results.words import duration
 
 FEWEST_FOR_A_CURVE = 4
 
@@ -316,12 +317,17 @@ def _on_budget_curve(run: Run) -> str:
     return f"Budget curve ({run.metric.words}): {'; '.join(said)}." if said else ""
 
 
+def _large(number: float) -> str:
+    """Such as "53,000" or "6.1 million"."""
+    return f"{number / 1e6:,.1f} million" if number >= 1e6 else f"{number:,.0f}"
+
+
 def _on_budget(run: Run) -> str:
     table = budget(run)
     if table.empty:
         return ""
     parts = ", ".join(f"{part} {row['epochs']:,.0f}" for part, row in table.iterrows())
     return (
-        f"Cost: {table['epochs'].sum():,} epochs over {table['images'].sum() / 1e6:,.1f} million images, "
-        f"{table['seconds'].sum() / 60:,.0f} minutes summed over trainings ({parts} epochs)."
+        f"Cost: {table['epochs'].sum():,} epochs over {_large(float(table['images'].sum()))} images, "
+        f"{duration(float(table['seconds'].sum()))} summed over trainings ({parts} epochs)."
     )

@@ -74,15 +74,39 @@ def _ranking(run: Run, console: Console) -> None:
         return
     start = "baseline" if run.base == run.baseline else "the recipe that the study began with"
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in ("rank", "trial", run.metric.words.replace("validation", "val."), "epochs", "status", "recipe"):
-        table.add_column(heading, justify="left" if heading in ("status", "recipe") else "right", overflow="fold")
-    for rank, (number, row) in enumerate(ranked.head(SHOWN).iterrows(), 1):
+    for heading in ("rank", "trial", run.metric.words.replace("validation", "val."), "epochs", "status"):
+        table.add_column(heading, justify="left" if heading == "status" else "right", no_wrap=True)
+    recipes: list[str] = []
+    shown = ranked.head(SHOWN)
+    common = _in_all(run, [int(number) for number in shown.index if number != 0])
+    for rank, (number, row) in enumerate(shown.iterrows(), 1):
         reason = row["stop_reason"] if isinstance(row["stop_reason"], str) else ""
         status = f"{row['status']} ({reason})" if reason else row["status"]
-        recipe = start if number == 0 else recipe_in_words(run.config(int(number)))  # type: ignore[call-overload]
+        drawn = run.config(int(number))  # type: ignore[call-overload]
+        own = {name: each for name, each in drawn.items() if name not in common}
+        recipe = start if number == 0 else recipe_in_words(own)
         value = run.metric.text(row[run.metric.column])
-        table.add_row(str(rank), str(number), value, str(row["epochs"]), _plain(status), _plain(recipe))
+        table.add_row(str(rank), str(number), value, str(row["epochs"]), _plain(status))
+        recipes.append(f"trial {number}: {recipe}")
     console.print(table)
+    console.print()
+    # Below the table and a line each, so that they can be read, searched and copied in any width.
+    for line in recipes:
+        _say(console, line)
+    if common:
+        _say(console, f"In all of them but trial 0: {recipe_in_words(common)}")
+
+
+def _in_all(run: Run, numbers: list[int]) -> dict[str, Any]:
+    """The Recipe fields that a space sets to one value in all of several trials."""
+    configs = [run.config(number) for number in numbers]
+    if len(configs) < 2:
+        return {}
+    return {
+        name: value
+        for name, value in configs[0].items()
+        if all(name in each and each[name] == value for each in configs)
+    }
 
 
 def _difference(run: Run, console: Console) -> None:

@@ -30,7 +30,7 @@ from study.pipeline.run_context import RunContext, run_phases
 from study.pipeline.runs import find_recipe, find_run, merge_resume_arguments
 from study.pipeline.start import Request, resume_run, start_run
 from study.recipe import Recipe, load_recipe
-from study.search.schedulers import rungs
+from study.search.schedulers import SCHEDULERS, SchedulerSettings
 from study.storage.files import atomic_write, write_json
 from study.training.loop import Epoch
 
@@ -201,11 +201,13 @@ def run_study(given: Mapping[str, Any], call: Call) -> results.Run:
         "epoch_budget": None,
     }
     if run_dir is None:
+        compared = SchedulerSettings(config.max_epochs, config.samples, config.grace_period, config.reduction_factor)
+        scheduler = SCHEDULERS[config.scheduler](compared)
         warm = {"run": ", ".join(map(str, config.warm_start)), "trials": list(problem.history)}
         content |= {
             "kind": "search",
             "baseline": find_recipe(config.baseline, config.runs_dir).as_dict(),
-            "rungs": rungs(config.max_epochs, config.grace_period, config.reduction_factor),
+            "rungs": list(scheduler.rungs),
             "warm_start": warm if config.warm_start else None,
         }
     elif config.samples < (begun := len(results.load_run(run_dir).trials)):
@@ -360,8 +362,8 @@ def _view(context: RunContext[Any], name: str, make: Callable[[], Any]) -> None:
         make()
     except Exception as error:
         cause = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        again = f"make it again with: python -m results report {context.run_dir}"
-        context.output.say(f"warning: the {name} could not be made ({cause}); {again}")
+        again = "" if name == "estimate" else f"; make it again with: python -m results report {context.run_dir}"
+        context.output.say(f"warning: the {name} could not be made ({cause}){again}")
 
 
 @contextmanager

@@ -238,11 +238,15 @@ class StudyConfig(TrainingConfig):
         before="accuracy",
     )
     sampler: str = setting(
-        "tpe", "what chooses the next trial: tpe, random or prior", group="search", on_resume="keep", before="tpe"
+        "prior",
+        "which trial comes next: prior (what practice recommends, and changes of the best), tpe or random",
+        group="search",
+        on_resume="keep",
+        before="tpe",
     )
     scheduler: str = setting(
-        "asha",
-        "what pauses and stops trials: asha, curves, top-k or none",
+        "curves",
+        "which trials are paused and promoted: curves (a chance to end best), asha, top-k or none",
         group="search",
         on_resume="keep",
         before="asha",

@@ -13,6 +13,7 @@ from study.data import Dataset, ImageSpec
 from study.errors import UsageError
 from study.pipeline.runs import find_recipe, find_run
 from study.recipe import Recipe, parse
+from study.search.portfolio import starting_points
 from study.search.problem import PastTrial, SearchProblem, history, hyperparameters_as_json
 from study.search.samplers import SAMPLERS
 from study.search.schedulers import SCHEDULERS
@@ -21,6 +22,8 @@ from study.training.metrics import METRICS
 from study.training.references import reference_of
 
 CHECKED_DRAWS, OWN_NETWORKS_CHECKED = 20, 3
+# Recipes of earlier studies that are tried after those of --recipe, where the space can draw them.
+PORTFOLIO_STARTS = 2
 
 
 def make_problem(config: StudyConfig, recorded: Mapping[str, Any] | None = None) -> SearchProblem:
@@ -48,11 +51,15 @@ def make_problem(config: StudyConfig, recorded: Mapping[str, Any] | None = None)
         starts=[recipe.as_dict() for recipe in starts[1:]],
         metric=METRICS[_choice("metric", config.metric, METRICS)],
     )
-    problem.check()
     if recorded is not None:
         warm = recorded.get("warm_start")
-        return replace(problem, history=warm["trials"]) if warm else problem
-    return replace(problem, history=_history(config, problem)) if config.warm_start else problem
+        problem = replace(problem, history=warm["trials"] if warm else ())
+    elif config.warm_start:
+        problem = replace(problem, history=_history(config, problem))
+    problem.check()
+    if config.sampler == "prior":
+        problem = replace(problem, starts=[*problem.starts, *starting_points(problem, PORTFOLIO_STARTS)])
+    return problem
 
 
 def space_name(space: Any) -> str:

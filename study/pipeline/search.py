@@ -109,7 +109,7 @@ class _Session:
         self._store: Store = context.folder.store
         self._recorder = Recorder(log, self._store, settings.max_epochs)
         self._end_complete_trials()
-        self._scheduler = _scheduler(context.config.scheduler, problem, settings)
+        self._scheduler = make_scheduler(context.config.scheduler, problem, settings)
         for event in log.events:
             self._scheduler.apply(event)
         log.add_listener(self._scheduler.apply)
@@ -185,7 +185,8 @@ class _StopAt:
             self._interruption.ask(TARGET_REACHED)
 
 
-def _scheduler(name: str, problem: SearchProblem, settings: SearchSettings) -> Scheduler:
+def make_scheduler(name: str, problem: SearchProblem, settings: SearchSettings) -> Scheduler:
+    """A new scheduler for a search; see SCHEDULERS."""
     return SCHEDULERS[name](
         SchedulerSettings(
             max_epochs=settings.max_epochs,

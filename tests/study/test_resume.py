@@ -23,7 +23,7 @@ from study.pipeline import search
 from study.recipe import BASELINE
 from study.search.optuna_study import OptunaStudy
 from study.search.problem import SearchProblem
-from study.search.schedulers import ASHA, SchedulerSettings
+from study.search.schedulers import SCHEDULERS, SchedulerSettings
 from study.storage.event_log import EventLog
 from study.storage.store import Store
 from study.training.loop import Training
@@ -46,7 +46,8 @@ def finished(local_ray: None, synthetic_dir: Path, tmp_path_factory: pytest.Temp
     (folder / "mine.py").write_text(SPACE)
     command = ["--dataset", "synthetic", "--data-dir", str(synthetic_dir), "--runs-dir", str(folder), "--name", "whole"]
     command += ["--space", f"{folder / 'mine.py'}:small", "--max-concurrent", "1", "--gpus-per-trial", "0"]
-    command += ["--seed", "1"]  # with which two of the trials rest and are promoted later
+    # With this seed two of the trials are paused and promoted later.
+    command += ["--seed", "1", "--sampler", "tpe", "--scheduler", "asha"]
     assert run.main([*command, "--samples", "6", "--max-epochs", "3", "--final-epochs", "2", "--quiet"]) == 0
     return results.load_run(folder / "whole")
 
@@ -112,21 +113,23 @@ def test_wherever_it_was_cut_off_what_comes_next_is_what_came_next(finished: res
     """The next suggestion, or promotion, of a study rebuilt from the first lines of the event log."""
     past = events(finished.path)
     space = search_spaces.load(f"{finished.path.parent / 'mine.py'}:small")
-    problem = SearchProblem(space, "small", BASELINE, 3, 1)
+    problem = SearchProblem(space, "small", BASELINE, 3, 1, sampler=finished.study["arguments"]["sampler"])
     for index, event in enumerate(past):
         if event["event"] not in ("trial", "promote"):
             continue
         lines = (finished.path / "epochs.jsonl").read_bytes().splitlines(keepends=True)
         (tmp_path / "epochs.jsonl").write_bytes(b"".join(lines[:index]))
         with EventLog(tmp_path / "epochs.jsonl") as log:
-            asha = ASHA(SchedulerSettings(3, 6, finished.study["grace_period"], finished.study["reduction_factor"]))
+            scheduler = SCHEDULERS[finished.study["arguments"]["scheduler"]](
+                SchedulerSettings(3, 6, finished.study["grace_period"], finished.study["reduction_factor"])
+            )
             study = OptunaStudy(problem)
             for before in log.events:
-                asha.apply(before)
+                scheduler.apply(before)
                 study.apply(before)
-            log.add_listener(asha.apply)
+            log.add_listener(scheduler.apply)
             log.add_listener(study.apply)
-            config = TrialSearcher(problem, log, study, asha, lambda number: number < 6).suggest("anything")
+            config = TrialSearcher(problem, log, study, scheduler, lambda number: number < 6).suggest("anything")
             assert config["number"] == event["number"]
             assert config["recipe"] == finished.recipe(event["number"])
 
@@ -137,6 +140,7 @@ def test_a_resting_trial_whose_state_made_room_is_trained_again_to_the_same_resu
     monkeypatch.setattr(search, "PAUSED_STATES", 0)
     again = ["--runs-dir", str(tmp_path), "--name", "one", "--data-dir", str(synthetic_dir), "--dataset", "synthetic"]
     again += ["--space", f"{finished.path.parent / 'mine.py'}:small", "--seed", "1", "--max-concurrent", "1"]
+    again += ["--sampler", "tpe", "--scheduler", "asha"]
     again += ["--samples", "6", "--max-epochs", "3", "--final-epochs", "1", "--gpus-per-trial", "0", "--quiet"]
     assert run.main(again) == 0
     frugal = results.load_run(tmp_path / "one")

@@ -161,7 +161,7 @@ def test_a_diverged_trial_frees_its_slot_and_the_study_goes_on(
 def test_a_time_budget_ends_the_search_and_not_the_final(
     local_ray: None, synthetic_dir: Path, spaces: Path, tmp_path: Path
 ) -> None:
-    budget = ["--samples", "500", "--time-budget", "20s"]
+    budget = ["--samples", "500", "--time-budget", "30s"]
     assert study(synthetic_dir, tmp_path, "short", "--space", f"{spaces}:small", *budget) == 0
     short = results.load_run(tmp_path / "short")
     assert 0 < len(short.trials) < 500

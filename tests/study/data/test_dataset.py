@@ -82,3 +82,16 @@ def test_a_mapped_split_travels_to_another_process_as_the_path_of_its_file(
     train.file.unlink()
     with pytest.raises(DataError, match=r"cannot be mapped: .*No such file"):
         pickle.loads(sent)
+
+
+def test_a_data_set_is_added_with_one_function_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(options: DataOptions, report: data.Report) -> data.Dataset:
+        images = np.random.default_rng(0).integers(0, 256, (60, 12, 10, 3), dtype=np.uint8)
+        return data.from_arrays((images, np.arange(60) % 3), name="mine", options=options)
+
+    monkeypatch.setitem(data.DATASETS, "mine", load)
+    mine = data.load("mine", DataOptions(), lambda line: None)
+    assert (mine.spec.height, mine.spec.width, mine.spec.num_classes) == (12, 10, 3)
+    train, validation = mine.split()
+    assert set(validation.labels) == {0, 1, 2}
+    assert len(train.labels) + len(validation.labels) < 60  # the rest is the sealed test set

@@ -2,21 +2,22 @@ import sqlite3
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from results.events import EpochFinished, Event, Status, TrialEnded, TrialPaused, TrialPromoted, TrialStarted
+from results.events import EpochFinished, Event, State, Status, TrialEnded, TrialPaused, TrialPromoted, TrialStarted
 from search_spaces import SpaceError, load
 from study.errors import EventLogError
-from study.execution.searcher import OptunaSearcher
+from study.execution.searcher import TrialSearcher
 from study.recipe import BASELINE
 from study.search import optuna_study
 from study.search.optuna_study import OptunaDatabase, OptunaStudy
 from study.search.problem import SearchProblem
 from study.search.schedulers import ASHA, SchedulerSettings
+from study.storage.event_log import EventLog
 from study.training.metrics import Metric
 
 PROBLEM = SearchProblem(load("cnn-wide"), "cnn-wide", BASELINE, max_epochs=9, seed=5)
@@ -28,22 +29,42 @@ def epoch(number: int, at: int, accuracy: float) -> EpochFinished:
     )
 
 
+class Log:
+    """An event log in memory."""
+
+    def __init__(self) -> None:
+        self.state = State()
+        self.events: list[Event] = []
+        self.followers: list[Any] = []
+
+    def append(self, event: Event) -> None:
+        self.state.apply(event)
+        self.events.append(event)
+        for follower in self.followers:
+            follower.apply(event)
+
+
 class Driven:
     """A searcher whose events reach its scheduler and study, driven as Ray Tune drives it."""
 
     def __init__(self, samples: int = 20, problem: SearchProblem = PROBLEM, events: list[Event] | None = None) -> None:
-        self.events: list[Event] = []
+        self.log = Log()
         self.asha = ASHA(SchedulerSettings(9, samples, reduction_factor=3))
-        self.study = OptunaStudy(problem, events or [])
         for event in events or []:
-            self.events.append(event)
+            self.log.append(event)
             self.asha.apply(event)
-        self.searcher = OptunaSearcher(self.study, self.asha, lambda number: number < samples, self.record)
+        self.study = OptunaStudy(problem, events or [])
+        self.log.followers = [self.asha, self.study]
+        self.searcher = TrialSearcher(
+            problem, cast("EventLog", self.log), self.study, self.asha, lambda number: number < samples
+        )
+
+    @property
+    def events(self) -> list[Event]:
+        return self.log.events
 
     def record(self, event: Event) -> None:
-        self.events.append(event)
-        self.asha.apply(event)
-        self.study.apply(event)
+        self.log.append(event)
 
     def run(self, number: int, accuracies: list[float], status: Status) -> None:
         identity = f"ray_{number}"
@@ -135,11 +156,11 @@ def test_a_metric_to_be_minimized_minimizes() -> None:
 
 def test_suggestions_end_with_the_last_sample() -> None:
     driven = Driven(samples=1)
-    assert driven.searcher.suggest("a") != OptunaSearcher.FINISHED
+    assert driven.searcher.suggest("a") != TrialSearcher.FINISHED
     assert driven.searcher.suggest("b") is None  # a running trial may have another one promoted
     driven.searcher.on_trial_complete("a", error=True)
     driven.record(TrialEnded(number=0, status="failed", reason=None))
-    assert driven.searcher.suggest("b") == OptunaSearcher.FINISHED
+    assert driven.searcher.suggest("b") == TrialSearcher.FINISHED
 
 
 def test_a_promoted_trial_is_handed_out_once_and_before_any_new_one() -> None:
@@ -203,7 +224,7 @@ def test_a_small_space_is_searched_without_repeats_and_the_search_ends_with_it()
 
     driven = Driven(samples=20, problem=SearchProblem(small, "small", BASELINE, 9, 0))
     driven.pause([0.1] * 3)
-    while (config := driven.searcher.suggest("slot")) != OptunaSearcher.FINISHED:
+    while (config := driven.searcher.suggest("slot")) != TrialSearcher.FINISHED:
         number = config["number"]
         at = driven.study.epochs.get(number, 0) + 1
         driven.record(epoch(number, at, 0.1 + number / 100))
