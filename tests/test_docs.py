@@ -119,3 +119,11 @@ def test_a_generated_page_is_what_its_script_writes_now(name: str) -> None:
 def test_the_help_of_a_setting_names_what_it_may_be(setting: str, registry: dict[str, Any]) -> None:
     text = StudyConfig.model_fields[setting].description or ""
     assert re.findall(r"[a-z][\w-]*", text.rpartition(": ")[2].replace(" or ", ", ")) == list(registry)
+
+
+def test_every_test_that_a_page_names_exists() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    defined = set(re.findall(r"^def (test_\w+)\(", sources, re.MULTILINE))
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "reliability.md").read_text()))
+    assert named
+    assert named - defined == set()

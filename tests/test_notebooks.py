@@ -9,7 +9,8 @@ import pytest
 import reported_run
 from nbclient import NotebookClient
 
-from study import run
+from study.command_line import flag_of, given_settings, parser_of
+from study.config import StudyConfig, validate
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 COLAB = nbformat.read(NOTEBOOKS / "colab.ipynb", as_version=4)  # type: ignore[no-untyped-call]
@@ -48,9 +49,10 @@ def test_the_colab_notebook_gives_flags_that_the_study_has() -> None:
     commands = re.findall(r"^!python -m study\.run (.*)$", "\n".join(cells(COLAB)), re.MULTILINE)
     assert commands
     for command in commands:
-        arguments = run.flags().parse_args(command.split())
-        assert arguments.samples == 20
-        assert arguments.gpus_per_trial == 0.25
+        given = given_settings(parser_of(StudyConfig, "study.run", ""), command.split())
+        config = validate(StudyConfig, given, flag_of)
+        assert config.samples == 20
+        assert config.gpus_per_trial == 0.25
 
 
 def test_the_colab_notebook_promises_no_measurement() -> None:

@@ -26,7 +26,7 @@ class Control:
 
     def run(self, context: StudyContext) -> None:
         seed = derived_seed(context.config.seed, CONTROL)
-        problem = replace(_problem(context), sampler="random", seed=seed, history=())
+        problem = replace(_problem(context), sampler="random", seed=seed, history=(), starts=())
         _search_beside(context, "control", problem)
 
 
@@ -47,6 +47,7 @@ class TunedBaseline:
             seed=derived_seed(context.config.seed, TUNED_BASELINE),
             fixed={},
             history=(),
+            starts=(),
         )
         _search_beside(context, "tuned-baseline", problem)
 
