@@ -18,7 +18,17 @@ from study.training.metrics import METRICS
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Pages that show how to use the suite of today. The others also keep commands of the code that they were written with.
-CURRENT = ["README", "how-to", "first-study", "analysis", "own-images", "results", "search-spaces", "clusters"]
+CURRENT = [
+    "README",
+    "how-to",
+    "first-study",
+    "analysis",
+    "own-images",
+    "results",
+    "search-spaces",
+    "clusters",
+    "winner",
+]
 
 
 def code_of(page: Path) -> list[str]:
