@@ -22,7 +22,7 @@ from study.errors import StudyError, StudyInterrupted, UsageError
 from study.execution import cluster
 from study.pipeline.estimate import estimate
 from study.pipeline.output import Output
-from study.pipeline.own_code import verified
+from study.pipeline.own_code import check_recipe_code, verified
 from study.pipeline.phases import REPRODUCE_PHASES, STUDY_PHASES
 from study.pipeline.plan import describe
 from study.pipeline.problem import make_problem, space_name
@@ -206,7 +206,7 @@ def run_study(given: Mapping[str, Any], call: Call) -> results.Run:
         warm = {"run": ", ".join(map(str, config.warm_start)), "trials": list(problem.history)}
         content |= {
             "kind": "search",
-            "baseline": find_recipe(config.baseline, config.runs_dir).as_dict(),
+            "baseline": _baseline(config).as_dict(),
             "rungs": list(scheduler.rungs),
             "warm_start": warm if config.warm_start else None,
         }
@@ -260,7 +260,15 @@ def run_reproduction(given: Mapping[str, Any], call: Call) -> results.Run:
 def _reproduced_recipe(recipe: Any, config: ReproduceConfig, run_dir: Path | None) -> Recipe:
     if run_dir is not None:
         return Recipe.from_dict(_content(run_dir)["base"])
-    return recipe if isinstance(recipe, Recipe) else find_recipe(str(recipe), config.runs_dir)
+    if isinstance(recipe, Recipe):
+        return recipe
+    return check_recipe_code(str(recipe), find_recipe(str(recipe), config.runs_dir), config)
+
+
+def _baseline(config: StudyConfig) -> Recipe:
+    """What the winner is compared with. `--model` replaces the network of the search only."""
+    found = find_recipe(config.baseline, config.runs_dir)
+    return check_recipe_code(config.baseline, found, config.model_copy(update={"model": None}))
 
 
 def _config(kind: type[Config], given: Mapping[str, Any], call: Call, run_kind: str) -> tuple[Config, Path | None]:

@@ -1,12 +1,14 @@
 """The user's own code that a study runs: which files it names, whether they may be run, and how workers get them."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from study.config import Config, TrainingConfig
 from study.errors import UserCodeError
+from study.recipe import Recipe
 from study.storage.user_code import VerifiedCode, read_sources, record_user_code, verify_user_code
 from study.training.references import OBJECTS, reference_of
 
@@ -88,7 +90,48 @@ def verified(config: Config, run_dir: Path, given: Mapping[str, Any]) -> tuple[C
             changes[setting] = code.references[kind]
         elif isinstance(value, str) and is_file(value) and setting not in given and kind not in code.references:
             _refuse_unsigned(config.trust_code, run_dir, setting, value)
+    known = {given.get("model"), getattr(config, "model", None) if "network" in code.references else None}
+    beside = str(getattr(config, "space", "")).rpartition(":")[0] if "space" in code.references else ""
+    for model in sorted(recorded_networks(run_dir) - {each for each in known if isinstance(each, str)}):
+        if model.rpartition(":")[0] != beside:  # a network in the file of the space was verified with it
+            _refuse_unsigned(config.trust_code, run_dir, "model", model)
     return config.model_copy(update=changes), list(code.notices)
+
+
+def recorded_networks(run_dir: Path) -> set[str]:
+    """The networks in files of somebody's own that recipes in a run name: in its JSON files and event logs."""
+    found: set[str] = set()
+    for path in [*run_dir.rglob("*.json"), *run_dir.rglob("epochs.jsonl")]:
+        try:
+            lines = path.read_text(errors="replace").splitlines() if path.suffix == ".jsonl" else [path.read_text()]
+            for line in lines:
+                if '"model"' in line:
+                    found |= set(_models(json.loads(line)))
+        except (OSError, ValueError, RecursionError):
+            continue  # what cannot be read cannot be resumed either, and that is said where it is read
+    return {model for model in found if is_file(model)}
+
+
+def _models(content: Any) -> Iterator[str]:
+    if isinstance(content, dict):
+        if isinstance(content.get("model"), str):
+            yield content["model"]
+        content = list(content.values())
+    if isinstance(content, list):
+        for each in content:
+            yield from _models(each)
+
+
+def check_recipe_code(name: str, recipe: Recipe, config: TrainingConfig) -> Recipe:
+    """`recipe`, unless it was read from a file or run called `name` and would execute a file that nobody has named.
+
+    Raises:
+        UserCodeError: it would.
+    """
+    if is_file(recipe.model) and getattr(config, "model", None) is None and not config.trust_code:
+        named = f"--model {recipe.model} or " if "model" in type(config).model_fields else ""
+        raise UserCodeError(f"recipe {name} would execute {recipe.model}; read it, then give {named}--trust-code")
+    return recipe
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from search_spaces import SpaceError
 from study.config import StudyConfig
 from study.data import Dataset, ImageSpec
 from study.errors import UsageError
+from study.pipeline.own_code import check_recipe_code
 from study.pipeline.runs import find_recipe, find_run
 from study.recipe import Recipe, parse
 from study.search.portfolio import starting_points
@@ -39,7 +40,9 @@ def make_problem(config: StudyConfig, recorded: Mapping[str, Any] | None = None)
         raise UsageError(f"--grace-period is {config.grace_period}; allowed: at most --max-epochs, {config.max_epochs}")
     _choice("scheduler", config.scheduler, SCHEDULERS)
     fixed = _fixed(config)
-    starts = [find_recipe(recipe, config.runs_dir).with_fields(fixed) for recipe in config.recipe]
+    starts = [
+        check_recipe_code(name, find_recipe(name, config.runs_dir), config).with_fields(fixed) for name in config.recipe
+    ]
     problem = SearchProblem(
         space=search_spaces.load(config.space),
         space_name=space_name(config.space),
