@@ -211,7 +211,9 @@ def run_study(given: Mapping[str, Any], call: Call) -> results.Run:
             "warm_start": warm if config.warm_start else None,
         }
     elif config.samples < (begun := len(results.load_run(run_dir).trials)):
-        raise UsageError(f"{call.spelling('samples')} is {config.samples}; allowed: at least the {begun} trials begun")
+        raise UsageError(
+            f"{call.spelling('samples')} is {config.samples}; allowed: at least {begun}, the trials that have started"
+        )
     request = Request("study.run", config, loaded, call.command, content, output, problem)
     default = f"{datetime.now():%Y-%m-%d-%H%M%S}-{Path(space_name(config.space)).stem}-{config.samples}"
     return _run(request, run_dir, default, STUDY_PHASES)
@@ -244,7 +246,9 @@ def run_reproduction(given: Mapping[str, Any], call: Call) -> results.Run:
     else:
         begun = results.load_run(run_dir).final_epochs["seed"].nunique()
         if config.seeds < begun:
-            raise UsageError(f"{call.spelling('seeds')} is {config.seeds}; allowed: at least the {begun} begun")
+            raise UsageError(
+                f"{call.spelling('seeds')} is {config.seeds}; allowed: at least {begun}, the seeds that have started"
+            )
     output = _output(config)
     loaded = _loadable(config, run_dir, given, output)
     content.setdefault("base", chosen.as_dict())

@@ -14,6 +14,7 @@ from study.errors import StudyError, StudyFailed, StudyInterrupted
 
 if TYPE_CHECKING:
     from results import Run
+    from study.winner import Winner
 
 EXIT_CODES = """exit codes:
   0  done
@@ -103,6 +104,33 @@ def given_settings(parser: Parser, command: Sequence[str]) -> dict[str, Any]:
     given.pop("print_completion", None)
     config = given.pop("config", None)
     return {**({} if config is None else read_yaml(Path(config))), **given}
+
+
+def add_winner_arguments(parser: Parser) -> None:
+    """The arguments with which a command names a finished run and allows code of the user's own."""
+    parser.add_argument("run", metavar="RUN", help="a run directory, its name, or 'latest'")
+    parser.add_argument("--runs-dir", default="runs", metavar="DIR", help="where runs are kept (default: runs)")
+    parser.add_argument("--model", metavar="FILE:CLASS", help="the network of a run of somebody else, which you trust")
+    parser.add_argument("--trainer", metavar="FILE:CLASS", help="the trainer of a run of somebody else, the same")
+    parser.add_argument("--trust-code", action="store_true", help="run the files that a run of somebody else names")
+    parser.add_argument(
+        "--accept-changed-code", action="store_true", help="load a network or trainer of yours that has changed"
+    )
+
+
+def load_winner(arguments: argparse.Namespace) -> "Winner":
+    """The winner of the run that such arguments name; lines about code of the user's own go to standard error.
+
+    Raises:
+        StudyError: as study.winner.load.
+    """
+    from study.pipeline.own_code import Permission
+    from study.pipeline.runs import find_run
+    from study.winner import load
+
+    run_dir = find_run(arguments.run, Path(arguments.runs_dir))
+    allowed = arguments.model, arguments.trainer, arguments.trust_code, arguments.accept_changed_code
+    return load(run_dir, Permission(*allowed), lambda notice: print(printable(notice), file=sys.stderr))
 
 
 def run_command(program: str, function: Callable[[], int]) -> int:

@@ -22,11 +22,10 @@ import results
 from study.data.dataset import CIFAR10, ImageSpec, Split
 from study.data.inputs import list_images, read_images
 from study.errors import DataError, ModelError, StudyError
-from study.execution.trainable import load_final_state
 from study.pipeline.own_code import Permission, verified_network
 from study.recipe import Recipe
 from study.training.loop import Training, normalization
-from study.training.trainer import OwnTraining, Trainer, build_trainer
+from study.training.trainer import OwnTraining, Trainer, build_trainer, load_final_state
 
 # Images that are decoded and classified at a time.
 BATCH = 256

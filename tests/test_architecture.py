@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).parent.parent
 # Where a heavy package may be imported, as the first folder or module below study.
 ALLOWED = {
     "ray": {"execution"},
-    "torch": {"training", "data", "execution", "pipeline", "storage", "replay", "winner"},
+    "torch": {"training", "data", "execution", "pipeline", "storage", "winner", "export"},
 }
 
 

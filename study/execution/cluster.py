@@ -25,12 +25,12 @@ FORMS = "local, auto or HOST:PORT"
 SECONDS_TO_ANSWER = 5.0
 SECONDS_TO_SEE = 120.0  # a node that has no worker process yet starts one
 SECONDS_BETWEEN_LOOKS = 1.0
-WAY_IN = "start one with: ray start --head, and give RAY_AUTH_MODE and the token alike on all machines"
+WAY_IN = "start one with: ray start --head, and set the same RAY_AUTH_MODE and token on all machines"
 PACKAGES = ("study", "search_spaces", "results")
 
 
 def check_answers(address: str) -> None:
-    """Whether anything listens at an `address` of host and port, before anything expensive.
+    """Checks, before anything expensive, that something listens at an `address` of host and port.
 
     Raises:
         ClusterError: nothing does, or it is the address of a Ray Client server.
@@ -55,7 +55,7 @@ def check_answers(address: str) -> None:
 
 
 def code() -> list[Path]:
-    """Where the packages of the study are. In a driver that Ray itself has brought somewhere each is by itself."""
+    """Where the packages of the study are: where Ray has shipped them, each has a folder of its own."""
     specs = [find_spec(package) for package in PACKAGES]
     return [Path(place) for spec in specs if spec for place in spec.submodule_search_locations or []]
 
@@ -203,7 +203,7 @@ def watch(give_up: Callable[[str], None], patience: float = 10.0) -> Iterator[No
 
 
 def check_shared(store: Store) -> None:
-    """Whether every node reads from `store` what this process writes there.
+    """Checks that every node reads from `store` what this process writes there.
 
     Raises:
         ClusterError: it cannot be written, or a node does not see it.

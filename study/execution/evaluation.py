@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from study.errors import StudyFailed
 from study.execution.recorder import cause_in
 from study.execution.resources import Slots
-from study.execution.trainable import WorkerSetup, device_of, load_final_state, make_trainer, weights_of
+from study.execution.trainable import WorkerSetup, device_of, make_trainer, weights_of
 from study.recipe import Recipe
 
 
@@ -38,6 +38,8 @@ def predict(
 
 def _predict(setup: WorkerSetup, number: int, recipe: dict[str, object], images: NDArray[np.uint8]) -> object:
     import torch
+
+    from study.training.trainer import load_final_state
 
     weights = setup.store.read(weights_of(number))
     if weights is None:

@@ -68,11 +68,11 @@ def plan(
     if cpus < asked:
         notes.append(
             f"{cpus:g} CPU a trial instead of {asked:g}, so that CPUs do not limit how many trials a GPU holds; small "
-            "networks are as fast as the CPU that launches their kernels: give a larger --gpus-per-trial for more of it"
+            "networks need CPU time to launch their kernels: a larger --gpus-per-trial gives each trial more of it"
         )
     if gpus and len(kinds := gpu_kinds(nodes)) > 1:
         notes.append(
-            f"GPUs of several kinds ({', '.join(kinds)}): a trial's share is of whichever it gets, so times and memory "
+            f"GPUs of several kinds ({', '.join(kinds)}): a trial may get any of them, so times and memory "
             "differ between trials"
         )
     return Slots(cpus, gpus, count if max_concurrent is None else min(count, max_concurrent), "; ".join(notes))

@@ -103,7 +103,7 @@ def _meaning(error: Exception) -> str:
     if isinstance(error, StoreError) or StoreError.__name__ in cause:
         return f"the store does not answer: {cause.rpartition(f'{StoreError.__name__}: ')[2]}"
     if isinstance(error, OSError):
-        return f"writing stopped: {error.strerror or error}; make room, then resume"
+        return f"writing stopped: {error.strerror or error}; free some disk space, then resume"
     return f"Ray Tune ended with {type(error).__name__}: {cause}"
 
 

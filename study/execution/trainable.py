@@ -117,6 +117,8 @@ class _CheckpointedTraining:
 
     def run(self) -> None:
         """Trains to the last epoch, or until Ray Tune stops this process."""
+        from study.training.trainer import final_state
+
         log = self._setup.store.folder and self._setup.store.folder / hang_log_of(self._number)
         took: list[float] = []
         with hang_watch(log) as watch:
@@ -180,23 +182,6 @@ def make_trainer(recipe: Recipe, setup: WorkerSetup, **options: Any) -> "Trainer
     return build_trainer(
         setup.trainer, recipe, setup.train, setup.validation, spec=setup.spec, metrics=setup.metrics, **options
     )
-
-
-def final_state(trainer: "Trainer") -> Any:
-    """What predictions depend on: the network's state_dict for the built-in loop, else the trainer's own state."""
-    from study.training.loop import Training
-
-    return trainer.model.state_dict() if isinstance(trainer, Training) else trainer.state_dict()
-
-
-def load_final_state(trainer: "Trainer", state: Any) -> None:
-    """Puts back what `final_state` gave."""
-    from study.training.loop import Training
-
-    if isinstance(trainer, Training):
-        trainer.model.load_state_dict(state)
-    else:
-        trainer.load_state_dict(state)
 
 
 def metrics_of(report: Mapping[str, Any]) -> dict[str, float | None]:

@@ -44,7 +44,7 @@ def estimate(context: StudyContext) -> Estimate:
     """Times a few steps of the base recipe and of some draws from the space, in this process.
 
     The search has as many epochs as its scheduler is expected to give (SearchSettings.size). The winner is taken to be
-    as expensive as the mean and as the dearest of the recipes that were timed.
+    as expensive as the mean and as the most expensive of the recipes that were timed.
     """
     config, problem = context.config, context.problem
     if problem is None:

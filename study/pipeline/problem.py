@@ -161,5 +161,5 @@ def check_same_problem(problem: SearchProblem, recorded: Mapping[str, Any], run_
     if knobs == recorded["knobs"] and {**base, **recorded["base"]} == base:
         return
     changed = sorted(name for name in {*knobs, *recorded["knobs"]} if knobs.get(name) != recorded["knobs"].get(name))
-    what = f"space {problem.space_name} draws {', '.join(changed)}" if changed else "the recipe of trial 0 is"
+    what = f"space {problem.space_name} draws {', '.join(changed)}" if changed else "the recipe of trial 0 is given"
     raise UsageError(f"{what} differently than when {run_dir} began, and a resumed study keeps its meaning")

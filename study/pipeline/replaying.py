@@ -14,7 +14,7 @@ from results import Run
 from study.config import StudyConfig
 from study.data import Dataset
 from study.errors import UsageError
-from study.pipeline.own_code import verified
+from study.pipeline.own_code import Permission, verified, verified_network
 from study.pipeline.runs import began_with
 from study.pipeline.start import load_dataset
 from study.recipe import Recipe
@@ -46,6 +46,7 @@ def replay(run_dir: Path, trial: int, data_dir: Path, say: Callable[[str], None]
 
     Raises:
         UsageError: the run has no such trial with a finished epoch, or the images are not those of the run.
+        UserCodeError: the trial needs code that this user has not recorded.
     """
     run = results.load_run(run_dir)
     of_trial = run.epochs[run.epochs["number"] == trial].set_index("training_iteration")
@@ -56,6 +57,10 @@ def replay(run_dir: Path, trial: int, data_dir: Path, say: Callable[[str], None]
     config, notices = verified(asked, run.path, {})
     for notice in notices:
         say(notice)
+    recipe = Recipe.from_dict(run.recipe(trial))
+    # The event log may be somebody else's, and name any file as the network.
+    model, _, _ = verified_network(run.path, recipe.model, None, Permission())
+    recipe = recipe.with_fields({"model": model})
     dataset = _dataset(run, config, say)
     metrics = [name for name in of_trial.columns if name == "train_loss" or name.startswith("val_")]
     threads = torch.get_num_threads()
@@ -64,7 +69,6 @@ def replay(run_dir: Path, trial: int, data_dir: Path, say: Callable[[str], None]
         f"torch {torch.__version__}.")  # fmt: skip
     rows: list[dict[str, Any]] = []
     try:
-        recipe = Recipe.from_dict(run.recipe(trial))
         for epoch in build_trainer(config.trainer, recipe, *dataset.split(), spec=dataset.spec):
             recorded = of_trial.loc[epoch.number]
             new = [

@@ -105,7 +105,7 @@ class Phase(Protocol[Config]):
         """Whether the settings ask for it."""
 
     def run(self, context: RunContext[Config]) -> None:
-        """Does what is left of it; a phase that is complete returns at once.
+        """Does what has not been done yet; a phase that is complete returns at once.
 
         Raises:
             StudyFailed: the study cannot continue.

@@ -37,7 +37,9 @@ def _fetch(store: Store, runs_dir: Path) -> Path:
     _, name = store.above()
     run_dir = runs_dir / name
     if run_dir.exists():
-        raise UsageError(f"{run_dir} is here, and newer than its copy; give --resume {run_dir}, or another --runs-dir")
+        raise UsageError(
+            f"{run_dir} exists here and is newer than its copy; give --resume {run_dir}, or another --runs-dir"
+        )
     try:
         runs_dir.mkdir(parents=True, exist_ok=True)
         fetch(store, run_dir)

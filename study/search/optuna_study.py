@@ -281,7 +281,7 @@ class OptunaDatabase:
     """optuna.db: a copy of the study on disk, that can be looked at while the search runs (optuna-dashboard).
 
     It is written from a thread of its own, as SQLite takes 60 ms a trial, and it is never read. It is a view: where
-    writing fails, as when somebody keeps it locked, the search goes on, the file is left alone until the end, and is
+    writing fails, as when somebody keeps it locked, the search continues, the file is left alone until the end, and is
     then made anew. Use it as a context manager, at whose end all is written.
 
     Args:

@@ -79,6 +79,19 @@ def build_trainer(
     return OwnTraining(own, reference, validation, (recipe.epochs, spec.num_classes), names, after_step)
 
 
+def final_state(trainer: Trainer) -> Any:
+    """What predictions depend on: the network's state_dict for the built-in loop, else the trainer's own state."""
+    return trainer.model.state_dict() if isinstance(trainer, Training) else trainer.state_dict()
+
+
+def load_final_state(trainer: Trainer, state: Any) -> None:
+    """Puts back what `final_state` gave."""
+    if isinstance(trainer, Training):
+        trainer.model.load_state_dict(state)
+    else:
+        trainer.load_state_dict(state)
+
+
 class OwnTraining:
     """A user's trainer as the rest of the suite sees it: it counts and times epochs, measures what the trainer does not
     measure itself, and continues one that cannot save its state by training it again.

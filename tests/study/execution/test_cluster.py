@@ -307,7 +307,7 @@ def test_a_study_whose_driver_and_disk_are_lost_continues_from_s3_and_has_the_sa
 
     again = driver(["--resume", there.location, "--runs-dir", str(elsewhere), "--quiet"])
     assert again.returncode == 2
-    assert "is here, and newer than its copy" in again.stderr
+    assert "exists here and is newer than its copy" in again.stderr
     nowhere = driver(["--resume", there.above()[0].below("two").location, "--runs-dir", str(elsewhere), "--quiet"])
     assert nowhere.returncode == 2
     assert "holds no run" in nowhere.stderr
