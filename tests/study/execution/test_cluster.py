@@ -313,5 +313,5 @@ def test_a_study_whose_driver_and_disk_are_lost_continues_from_s3_and_has_the_sa
     assert "holds no run" in nowhere.stderr
     other = driver([*command(synthetic_dir, tmp_path / "third", *small), "--storage-path", bucket])
     assert other.returncode == 2
-    assert "holds a run one already" in other.stderr
+    assert "has a run one already" in other.stderr
     assert list((tmp_path / "third").iterdir()) == []
