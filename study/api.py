@@ -16,6 +16,7 @@ from rich.console import Console
 import results
 from results import report, text
 from search_spaces import SpaceError
+from study import model_card
 from study.config import Config, ReproduceConfig, StudyConfig, TrainingConfig, read_yaml, to_yaml, validate
 from study.data import DataOptions
 from study.errors import StudyError, StudyInterrupted, UsageError
@@ -338,6 +339,8 @@ def _conclude(context: RunContext[Any]) -> results.Run:
     if not output.quiet:
         text.show(run, output.console)
     with context.study.timed("report"):
+        if run.final is not None:
+            _view(context, "model card", lambda: model_card.write(context.run_dir))
         _view(context, "report", lambda: report.write(results.load_run(context.run_dir)))
     context.folder.copy()
     return results.load_run(context.run_dir)

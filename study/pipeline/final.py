@@ -11,14 +11,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from results import significance
+from results import calibration, significance
+from results.label_errors import label_errors
 from results.seed_deviation import pooled, published
 from results.significance import Comparison
 from study.config import ReproduceConfig, StudyConfig
-from study.data import Split, test_set
+from study.data import Dataset, Split, test_set
 from study.data.test_set import Opening
 from study.errors import StudyFailed
 from study.execution import evaluation
@@ -31,9 +33,13 @@ from study.recipe import Recipe, load_recipe
 from study.storage.files import atomic_write, write_json
 from study.storage.store import Folder
 from study.storage.study_file import now
+from study.training import models
+from study.training.cost import measure_costs
 from study.training.metrics import METRICS
 
 MISTAKES = 24
+# The search for test images that are also in training takes a minute for CIFAR-10's 60,000; it is left out beyond this.
+SEARCHED_FOR_LEAKS = 20_000
 SYNTHETIC = " The images are synthetic: this says nothing about real ones."
 WINNER, BASELINE, TUNED_BASELINE, UNDER_TEST = "winner", "baseline", "tuned_baseline", "recipe_under_test"
 
@@ -146,6 +152,10 @@ class Evaluated:
         """Of the first seed."""
         return self.probabilities[role, self.seeds[0]]
 
+    def of_role(self, role: str) -> NDArray[np.float32]:
+        """Of each seed, float32 [seeds, n, classes]."""
+        return np.stack([self.probabilities[role, seed] for seed in self.seeds])
+
     def correct(self, role: str) -> NDArray[np.bool_]:
         """Which images each seed's network classifies correctly, bool [seeds, n]."""
         return np.stack([self.probabilities[role, seed].argmax(1) == self.test.labels for seed in self.seeds])
@@ -201,13 +211,15 @@ def _metrics(context: RunContext[Any], evaluated: Evaluated) -> dict[str, Any]:
     dataset = context.dataset
     first = next(iter(evaluated.recipes.values()))
     content: dict[str, Any] = {
-        **{role: _side(evaluated, role) for role in evaluated.roles},
+        **{role: _side(evaluated, role) | _costs(context, evaluated.recipes[role]) for role in evaluated.roles},
         "final_epochs": first.epochs,
         "dataset": dataset.name,
         "classes": list(dataset.class_names),
         "published_accuracy": None,
         **published_for(dataset.name, evaluated.recipes.get(UNDER_TEST, BASELINE_RECIPE), first.epochs),
     }
+    doubtful = label_errors(evaluated.test.labels, np.stack(list(evaluated.probabilities.values())))
+    content["candidate_label_errors"] = doubtful.tolist()
     if BASELINE in evaluated.roles:
         meaningful = getattr(context.config, "meaningful", None)
         said = significance.verdict(
@@ -216,6 +228,7 @@ def _metrics(context: RunContext[Any], evaluated: Evaluated) -> dict[str, Any]:
                 evaluated,
                 (WINNER, BASELINE),
                 evaluations=test_set.count_runs(dataset),
+                without={"candidate label errors": doubtful, **_leaked(dataset, len(evaluated.test.labels))},
                 **({} if meaningful is None else {"meaningful": meaningful / 100}),
             )
         )
@@ -241,11 +254,40 @@ def _side(evaluated: Evaluated, role: str) -> dict[str, Any]:
         "mean": float(accuracies.mean()),
         "standard_deviation": float(accuracies.std(ddof=1)) if len(accuracies) > 1 else None,
         "n": correct.shape[1],
+        "calibration": calibration.summary(labels, evaluated.of_role(role)),
         "metrics": {name: float(metric.function(labels, probabilities)) for name, metric in METRICS.items()},
         "seeds": [
             {"seed": seed, "accuracy": float(each)} for seed, each in zip(evaluated.seeds, accuracies, strict=True)
         ],
     }
+
+
+def _costs(context: RunContext[Any], recipe: Recipe) -> dict[str, Any]:
+    """The `costs` of a side, on this machine's CPU; nothing for a trainer of the user's own, whose network is unknown.
+
+    A network that cannot be measured costs a warning: it is trained and evaluated, and that must not be lost.
+    """
+    if context.config.trainer is not None:
+        return {}
+    spec = context.dataset.spec
+    sample = context.dataset.training.images[:2].transpose(0, 3, 1, 2)
+    try:
+        with torch.random.fork_rng():
+            # The values of the weights do not change what a network costs.
+            untrained = recipe.with_fields({"pretrained": False})
+            network = models.build(untrained, spec, torch.from_numpy(sample / np.float32(255)))
+        return {"costs": measure_costs(network, spec).as_dict()}
+    except Exception as error:
+        cause = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        context.output.say(f"warning: what the network {recipe.model} costs could not be measured ({cause})")
+        return {}
+
+
+def _leaked(dataset: Dataset, test_images: int) -> dict[str, NDArray[np.int64]]:
+    """The test images that are also in training, where the search for them is cheap."""
+    if len(dataset.training.labels) + test_images > SEARCHED_FOR_LEAKS:
+        return {}
+    return {"test images that are also in training": np.array(test_set.inspect(dataset).leaked, np.int64)}
 
 
 def _comparison(context: RunContext[Any], evaluated: Evaluated, roles: tuple[str, str], **more: Any) -> Comparison:

@@ -69,7 +69,11 @@ class Prepared:
         """`data` of study.json."""
         train, validation = self.dataset.split()
         sizes = {"train": len(train.labels), "validation": len(validation.labels)}
-        about = {"classes": list(self.dataset.class_names), "spec": asdict(self.dataset.spec)}
+        about = {
+            "classes": list(self.dataset.class_names),
+            "spec": asdict(self.dataset.spec),
+            "notes": list(self.dataset.notes),
+        }
         return {**self.dataset.digests(), **sizes, **about}
 
 
