@@ -115,7 +115,7 @@ def test_a_stopped_job_leaves_a_study_that_can_be_resumed(job_server: str, synth
         assert time.monotonic() < deadline, ray_job(job_server, "logs", "endless").stdout
         time.sleep(0.2)
     assert ray_job(job_server, "stop", "endless").returncode == 0
-    assert "STOPPED" in ray_job(job_server, "status", "endless").stdout
+    assert "was stopped" in ray_job(job_server, "status", "endless").stdout
     said = ray_job(job_server, "logs", "endless").stdout
     assert "stopped by SIGTERM" in said
     assert f"--resume {tmp_path / 'runs' / 'one'}" in said
