@@ -7,6 +7,8 @@ On a CPU, with as many threads, the same torch and the same machine, every loss 
 
 import sys
 from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
 
 from study.command_line import Parser, run_command
 
@@ -31,6 +33,17 @@ def main(command: Sequence[str] | None = None) -> int:
 
     return run_command(PROGRAM, call)
 
+
+class _CallableModule(ModuleType):
+    """Importing this module puts it in the place of the function `study.replay`, so it does the same when called."""
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        from study import api
+
+        return api.replay(*arguments, **keywords)
+
+
+sys.modules[__name__].__class__ = _CallableModule
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -132,3 +132,10 @@ def test_import_study_is_light() -> None:
 
 def test_every_public_name_exists() -> None:
     assert [name for name in study.__all__ if getattr(study, name, None) is None] == []
+
+
+def test_replay_can_be_called_after_its_command_was_imported(tmp_path: Path) -> None:
+    import study.replay
+
+    with pytest.raises(study.StudyError, match="nowhere"):
+        study.replay(tmp_path / "nowhere", trial=0)
