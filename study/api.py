@@ -377,7 +377,8 @@ def _view(context: RunContext[Any], name: str, make: Callable[[], Any]) -> None:
         make()
     except Exception as error:
         cause = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        again = "" if name == "estimate" else f"; make it again with: python -m results report {context.run_dir}"
+        remade = {"report": "python -m results report", "evidence": "python -m results report"}
+        again = f"; make it again with: {remade[name]} {context.run_dir}" if name in remade else ""
         context.output.say(f"warning: the {name} could not be made ({cause}){again}")
 
 

@@ -40,6 +40,10 @@ from study.training.metrics import METRICS
 MISTAKES = 24
 # The search for test images that are also in training takes a minute for CIFAR-10's 60,000; it is left out beyond this.
 SEARCHED_FOR_LEAKS = 20_000
+# Of 8 x 8 digits the search calls most images near duplicates; it was checked on images of 32 x 32.
+SMALLEST_SEARCHED = 24
+# Accuracy of the best network below which what networks contradict says little about labels.
+ACCURATE_ENOUGH = 0.7
 SYNTHETIC = " The images are synthetic: this says nothing about real ones."
 WINNER, BASELINE, TUNED_BASELINE, UNDER_TEST = "winner", "baseline", "tuned_baseline", "recipe_under_test"
 
@@ -218,7 +222,7 @@ def _metrics(context: RunContext[Any], evaluated: Evaluated) -> dict[str, Any]:
         "published_accuracy": None,
         **published_for(dataset.name, evaluated.recipes.get(UNDER_TEST, BASELINE_RECIPE), first.epochs),
     }
-    doubtful = label_errors(evaluated.test.labels, np.stack(list(evaluated.probabilities.values())))
+    doubtful = _doubtful(evaluated)
     content["candidate_label_errors"] = doubtful.tolist()
     if BASELINE in evaluated.roles:
         meaningful = getattr(context.config, "meaningful", None)
@@ -283,9 +287,18 @@ def _costs(context: RunContext[Any], recipe: Recipe) -> dict[str, Any]:
         return {}
 
 
+def _doubtful(evaluated: Evaluated) -> NDArray[np.int64]:
+    """Test images whose label the networks contradict; none where the best network is too weak to say."""
+    best = max(evaluated.correct(role).mean(1).max() for role in evaluated.roles)
+    if best < ACCURATE_ENOUGH:
+        return np.empty(0, np.int64)
+    return label_errors(evaluated.test.labels, np.stack(list(evaluated.probabilities.values())))
+
+
 def _leaked(dataset: Dataset, test_images: int) -> dict[str, NDArray[np.int64]]:
     """The test images that are also in training, where the search for them is cheap."""
-    if len(dataset.training.labels) + test_images > SEARCHED_FOR_LEAKS:
+    too_small = min(dataset.spec.height, dataset.spec.width) < SMALLEST_SEARCHED
+    if too_small or len(dataset.training.labels) + test_images > SEARCHED_FOR_LEAKS:
         return {}
     return {"test images that are also in training": np.array(test_set.inspect(dataset).leaked, np.int64)}
 
