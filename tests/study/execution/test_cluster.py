@@ -77,7 +77,8 @@ def cluster() -> Iterator[Cluster]:
 
 def command(synthetic_dir: Path, runs: Path, *more: str) -> list[str]:
     common = ["--dataset", "synthetic", "--data-dir", str(synthetic_dir), "--runs-dir", str(runs), "--name", "one"]
-    short = ["--space", "sgd", "--final-epochs", "1", "--quiet", "--cpus-per-trial", "1"]
+    # ASHA with a grace period as long as a trial pauses none.
+    short = ["--space", "sgd", "--final-epochs", "1", "--quiet", "--cpus-per-trial", "1", "--scheduler", "asha"]
     return [*common, *short, *more]
 
 
