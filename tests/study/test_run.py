@@ -133,6 +133,8 @@ def metrics_without_times(run: results.Run) -> dict[str, Any]:
     counted = {"evaluations", "notes", "sentences"}
     curve = [{**row, "seconds": None} for row in run.final["budget_curve"]["search"]]
     kept = {key: value for key, value in run.final.items() if key not in counted}
+    for role in ("winner", "baseline"):  # what a network costs includes measured latencies
+        kept[role] = {name: value for name, value in kept[role].items() if name != "costs"}
     return {**kept, "budget": budget, "budget_curve": {"search": curve}}
 
 
