@@ -61,11 +61,14 @@ def is_file(reference: str) -> bool:
     return bool(colon and place and name) and place not in ("torchvision", "timm") and "/" not in name
 
 
-def verified(config: Config, run_dir: Path, given: Mapping[str, Any]) -> tuple[Config, list[str]]:
+def verified(
+    config: Config, run_dir: Path, given: Mapping[str, Any], settings: Mapping[str, str] = KINDS
+) -> tuple[Config, list[str]]:
     """The settings of a resumed run with the code that may be loaded, decided without executing anything of it.
 
     Args:
         given: the settings that are named now; code among them is trusted, as the user has typed its name.
+        settings: those of KINDS whose code is to be loaded; a replay needs no space.
 
     Returns:
         The settings, and lines for the user.
@@ -82,9 +85,10 @@ def verified(config: Config, run_dir: Path, given: Mapping[str, Any]) -> tuple[C
         trust=config.trust_code,
         accept_changes=config.accept_changed_code,
         objects=named.objects,
+        kinds=settings.values(),
     )
     changes: dict[str, Any] = {}
-    for setting, kind in KINDS.items():
+    for setting, kind in settings.items():
         value = getattr(config, setting, None)
         if kind in code.references and not callable(given.get(setting)):
             changes[setting] = code.references[kind]
@@ -92,7 +96,8 @@ def verified(config: Config, run_dir: Path, given: Mapping[str, Any]) -> tuple[C
             _refuse_unsigned(config.trust_code, run_dir, setting, value)
     known = {given.get("model"), getattr(config, "model", None) if "network" in code.references else None}
     beside = str(getattr(config, "space", "")).rpartition(":")[0] if "space" in code.references else ""
-    for model in sorted(recorded_networks(run_dir) - {each for each in known if isinstance(each, str)}):
+    networks = recorded_networks(run_dir) if "model" in settings else set()
+    for model in sorted(networks - {each for each in known if isinstance(each, str)}):
         if model.rpartition(":")[0] != beside:  # a network in the file of the space was verified with it
             _refuse_unsigned(config.trust_code, run_dir, "model", model)
     return config.model_copy(update=changes), list(code.notices)

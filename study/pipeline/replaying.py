@@ -54,7 +54,7 @@ def replay(run_dir: Path, trial: int, data_dir: Path, say: Callable[[str], None]
         known = ", ".join(map(str, run.trials.index[run.trials["epochs"] > 0])) or "none"
         raise UsageError(f"trial is {trial}; allowed, with a finished epoch in {run.path}: {known}")
     asked = began_with(StudyConfig, run.study).model_copy(update={"data_dir": data_dir})
-    config, notices = verified(asked, run.path, {})
+    config, notices = verified(asked, run.path, {}, {"dataset": "dataset", "trainer": "trainer"})
     for notice in notices:
         say(notice)
     recipe = Recipe.from_dict(run.recipe(trial))
