@@ -359,6 +359,11 @@ def reproduced(local_ray: None, synthetic_dir: Path, tmp_path_factory: pytest.Te
     return results.load_run(folder / "seeds")
 
 
+def without_costs(side: dict[str, Any]) -> dict[str, Any]:
+    """`side` of a final without what its network costs, which includes measured latencies."""
+    return {name: value for name, value in side.items() if name != "costs"}
+
+
 def test_a_baseline_run_cut_off_in_mid_training_ends_as_the_uninterrupted_one(
     reproduced: results.Run, tmp_path: Path
 ) -> None:
@@ -374,7 +379,7 @@ def test_a_baseline_run_cut_off_in_mid_training_ends_as_the_uninterrupted_one(
     resumed = results.load_run(path)
     assert resumed.final is not None
     assert reproduced.final is not None
-    assert resumed.final["recipe_under_test"] == reproduced.final["recipe_under_test"]
+    assert without_costs(resumed.final["recipe_under_test"]) == without_costs(reproduced.final["recipe_under_test"])
     assert len(resumed.study["test_openings"]) == 2
 
 

@@ -37,6 +37,7 @@ from study.execution import trainable
 
 def watched(config, *, setup):
     from ray import tune
+    from study.execution import trainable
     from study.training.loop import Training
 
     def note(**said):
@@ -48,7 +49,7 @@ def watched(config, *, setup):
 
     if not hasattr(Training, "load"):
         Training.load, Training.report = Training.load_state_dict, tune.report
-        usual_train.__globals__["SECONDS_BETWEEN_CHECKPOINTS"] = 0.1
+        trainable.SECONDS_BETWEEN_CHECKPOINTS = 0.1
         tune.report = lambda report: (time.sleep(0.5), Training.report(report))
     Training.load_state_dict = lambda self, state: (note(said="loaded"), Training.load(self, state))
     address = setup.train.images.ctypes.data
@@ -75,6 +76,16 @@ def cluster() -> Iterator[Cluster]:
     both.shutdown()
 
 
+@pytest.fixture
+def third(cluster: Cluster) -> Iterator[Any]:
+    """One more node, with one CPU, for one test."""
+    node = cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    yield node
+    if node in cluster.worker_nodes:
+        cluster.remove_node(node, allow_graceful=False)
+
+
 def command(synthetic_dir: Path, runs: Path, *more: str) -> list[str]:
     common = ["--dataset", "synthetic", "--data-dir", str(synthetic_dir), "--runs-dir", str(runs), "--name", "one"]
     # ASHA with a grace period as long as a trial pauses none.
@@ -83,11 +94,9 @@ def command(synthetic_dir: Path, runs: Path, *more: str) -> list[str]:
 
 
 def test_a_node_that_dies_costs_no_trial_and_the_images_reach_each_node_once(
-    cluster: Cluster, synthetic_dir: Path, tmp_path: Path
+    cluster: Cluster, third: Any, synthetic_dir: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "driver.py").write_text(DRIVER)
-    third = cluster.add_node(num_cpus=1)
-    cluster.wait_for_nodes()
     asked = command(synthetic_dir, tmp_path / "runs", "--samples", "8", "--max-epochs", "6", "--grace-period", "6")
     asked += ["--address", cluster.address, "--storage-path", str(tmp_path / "shared")]
     driver = subprocess.Popen(

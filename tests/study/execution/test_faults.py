@@ -261,11 +261,12 @@ from study.execution import trainable
 
 def slow(config, *, setup):
     from ray import tune
+    from study.execution import trainable
     from study.training.loop import Training
 
     if not hasattr(Training, "load"):
         Training.load, Training.report = Training.load_state_dict, tune.report
-        usual_train.__globals__["SECONDS_BETWEEN_CHECKPOINTS"] = 0.1
+        trainable.SECONDS_BETWEEN_CHECKPOINTS = 0.1
         tune.report = lambda report: (time.sleep(float(sys_argv[1])), Training.report(report))
         Training.load_state_dict = lambda self, state: (said(state), Training.load(self, state))
     usual_train(config, setup=setup)
