@@ -177,7 +177,7 @@ def is_up() -> bool:
 
 
 @contextmanager
-def watch(give_up: Callable[[str], None], patience: float = 10.0) -> Iterator[None]:
+def watch(give_up: Callable[[str], None], patience: float = 3.0) -> Iterator[None]:
     """Inside, a thread looks every second whether this machine's Ray processes live.
 
     Where one has died, calls into Ray wait a minute for it, after which Ray ends this process without a word. Before

@@ -55,12 +55,13 @@ def run_trials(
     Raises:
         StudyFailed: Ray, the disk or the store failed. Everything recorded before is intact.
     """
+    if not cluster.is_up():
+        raise StudyFailed(RAY_DIED)
     store = setup.store
     if store.folder is not None:
         (store.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     try:
-        with cluster.settings():
-            _tuner(source, setup, recorder, log, slots, interruption).fit()
+        _tuner(source, setup, recorder, log, slots, interruption).fit()
     except Exception as error:
         raise StudyFailed(_meaning(error)) from error
 
