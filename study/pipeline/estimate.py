@@ -7,7 +7,7 @@ import torch
 
 from study.config import StudyConfig
 from study.data import Split
-from study.pipeline.problem import sample_recipes
+from study.pipeline.make_problem import sample_recipes
 from study.pipeline.progress import clock
 from study.pipeline.run_context import StudyContext
 from study.pipeline.search import SearchSettings

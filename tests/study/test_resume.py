@@ -17,8 +17,8 @@ from benchmarks.chaos import without_times
 from study import baseline, run
 from study.data import CIFAR10, Split
 from study.execution import trainable
-from study.execution.searcher import TrialSearcher
 from study.execution.trainable import EPOCH, WorkerSetup
+from study.execution.trial_searcher import TrialSearcher
 from study.pipeline import search
 from study.recipe import BASELINE
 from study.search.optuna_study import OptunaStudy
