@@ -32,9 +32,9 @@ def merge_resume_arguments(
             wanted = validate(config, {key: given[key]}, spelling).as_json()[key]
             if wanted != began.as_json()[key]:
                 was = began.as_json()[key]
+                before = "not given" if was in (None, [], {}) else was
                 raise UsageError(
-                    f"{spelling(key)} was {'not given' if was in (None, [], {}) else was} when {run_dir} began, and cannot "
-                    "change when it is resumed"
+                    f"{spelling(key)} was {before} when {run_dir} began, and cannot change when it is resumed"
                 )
     inherited = {
         key_of(config, name): getattr(began, name)
