@@ -96,7 +96,7 @@ def accuracies(cell: Cell, studies: int, difference: float, random: np.random.Ge
 
 
 def own_low(winner: Points, baseline: Points) -> Points:
-    """The lower end of results.recipe_comparison.of_values' interval, for many studies at once; a test compares them."""
+    """The lower end of recipe_comparison.of_values' interval, for many studies at once; a test compares them."""
     seeds = winner.shape[1]
     parts = winner.var(axis=1, ddof=1) / seeds, baseline.var(axis=1, ddof=1) / seeds
     spread = parts[0] + parts[1]

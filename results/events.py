@@ -5,8 +5,8 @@
         state.apply(from_json(json.loads(line)))
 
 Their JSON is format 1 of docs/run-directory.md. The event log is the source of truth: the searcher, the scheduler, the
-progress display and the tables see `State`, whether the study runs for the first time or is resumed. `study` writes events,
-`results` reads them; they live here because `study` may import `results` and not the other way round.
+progress display and the tables see `State`, whether the study runs for the first time or is resumed. `study` writes
+events, `results` reads them; they live here because `study` may import `results` and not the other way round.
 """
 
 from collections.abc import Iterable, Mapping

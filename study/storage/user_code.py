@@ -6,9 +6,9 @@ when it is resumed, and sent to the workers.
     code.references["network"]                                                         # what to load
 
 A run directory may come from somebody else, and a digest in it protects nobody, as whoever changes a file changes the
-digest with it. So the record is signed with a key in the user's state directory, which is never copied elsewhere: a run that
-was begun by this user on this machine resumes without questions, any other one executes nothing before the user says
-so.
+digest with it. So the record is signed with a key in the user's state directory, which is never copied elsewhere: a run
+that was begun by this user on this machine resumes without questions, any other one executes nothing before the user
+says so.
 """
 
 import hashlib
