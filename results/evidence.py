@@ -7,6 +7,7 @@
 """
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -14,6 +15,8 @@ import pandas as pd
 from results.analysis import incumbent, leaderboard
 from results.budget_curve import budget_curve
 from results.formatting import duration
+from results.further_search import further_search
+from results.replicates import of_run
 from results.run import Run
 from results.significance import Z95
 
@@ -153,9 +156,9 @@ def budget(run: Run) -> pd.DataFrame:
     """What each part of the study cost, so that accuracies are compared at known cost.
 
     Returns:
-        Index `part` (search, audit, control, tuned baseline, finalists, final; those that there were). Columns
-        `trainings`, `epochs`, `images` (trained on, int64) and `seconds` (of training and validation, summed over
-        trainings that may have run side by side).
+        Index `part` (search, audit, control, tuned baseline, finalists, final, replicates; those that there were).
+        Columns `trainings`, `epochs`, `images` (trained on, int64) and `seconds` (of training and validation, summed
+        over trainings that may have run side by side).
     """
     small, large = run.study["data"]["train"], run.study["data"]["train"] + run.study["data"]["validation"]
     parts = {
@@ -176,6 +179,8 @@ def budget(run: Run) -> pd.DataFrame:
         for part, (epochs, key, images) in parts.items()
         if epochs is not None and len(epochs)
     }
+    if run.replicates:
+        rows["replicates"] = pd.concat([budget(each) for each in run.replicates]).sum().to_dict()
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["trainings", "epochs", "images", "seconds"])
     dtypes = {"trainings": "int64", "epochs": "int64", "images": "int64", "seconds": "float64"}
     return table.astype(dtypes).rename_axis("part")
@@ -195,6 +200,13 @@ def evidence(run: Run) -> dict[str, Any]:
         found["control"] = beside
     searches = {"search": run} if run.control is None else {"search": run, "control": run.control}
     found["budget_curve"] = {name: _records(budget_curve(each)) for name, each in searches.items()}
+    worth = further_search(run)
+    if worth is not None:
+        found["further_search"] = asdict(worth)
+    repeated = of_run(run)
+    if repeated is not None:
+        parts = {name: _records(getattr(repeated, name)) for name in ("scores", "spread", "choices", "ranges")}
+        found["replicates"] = parts
     found["sentences"] = sentences(run)
     return found
 
@@ -209,10 +221,32 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def sentences(run: Run) -> list[str]:
     """What there is to say, one or two sentences for each kind of evidence."""
-    said: list[str] = [*(run.final or {}).get("notes", [])]
-    said += [_on_finalists(run), _on_audit(run), _on_control(run), _on_attribution(run)]
-    said += [_on_calibration(run), _on_budget_curve(run), _on_budget(run)]
+    said: list[str] = [*(run.final or {}).get("notes", []), _on_missing_seeds(run)]
+    said += [_on_finalists(run), _on_audit(run), _on_control(run), _on_attribution(run), _on_replicates(run)]
+    said += [_on_calibration(run), _on_further_search(run), _on_budget_curve(run), _on_budget(run)]
     return [sentence for sentence in said if sentence]
+
+
+def _on_missing_seeds(run: Run) -> str:
+    """The command that adds the seeds which would settle the question, and nothing else."""
+    needed = ((run.final or {}).get("seeds_needed") or {}).get("seeds")
+    had = len((run.final or {}).get("winner", {}).get("seeds", []))
+    if needed is None or needed <= had:
+        return ""
+    # A search that was cut short by time would go on with its trials.
+    samples = f" --samples {len(run.trials)}" if len(run.trials) < run.study["samples"] else ""
+    command = f"{run.resume_command} --final-seeds {needed}{samples}"
+    return f"Missing seeds: the {needed - had} more of each side, and nothing else, are trained by `{command}`."
+
+
+def _on_replicates(run: Run) -> str:
+    repeated = of_run(run)
+    return "" if repeated is None else repeated.sentence()
+
+
+def _on_further_search(run: Run) -> str:
+    worth = further_search(run)
+    return "" if worth is None else f"Further search: {worth.in_words(run.metric)}."
 
 
 def _on_finalists(run: Run) -> str:

@@ -1,7 +1,6 @@
 """What more trials are worth: the gain to expect of further search, with its interval, from a run's own trials.
 
-    finals = final_values(State(events), "val_accuracy", max_epochs=27)
-    worth_of_more(list(finals.values()), 20).in_words("{:.2f}", scale=100)   # "20 more trials: +0.4 (80%: 0.0 to 1.1)"
+    further_search(run).in_words(run.metric)   # "20 more trials: about +0.4 points, 80% interval 0.0 to 1.1"
 
 Pure functions. The trials are taken as exchangeable, as random draws are: of n + k trials the best one is among the k
 later ones with probability k / (n + k), and the differences of the best values, each times its rank, are exponential
@@ -9,16 +8,21 @@ with one scale (Renyi 1953; Weissman 1978, J. Am. Stat. Assoc. 73). A sampler th
 and a metric that comes near its limit worse. How well 80% intervals hold is measured by benchmarks.search_enough.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from results.events import State, TrialState
+from results.events import State
+from results.metric import MetricInfo
+from results.run import Run
 
 FEWEST = 5  # trials from which anything is said
+MORE = 20  # trials whose worth is said and decides
 DRAWS = 20_000
+
+Curve = dict[int, float]  # the metric by epoch
 
 
 @dataclass(frozen=True)
@@ -37,10 +41,12 @@ class FurtherSearch:
     low: float
     high: float
 
-    def in_words(self, format: str = "{:.2f}", scale: float = 1.0) -> str:
-        """Such as "20 more trials: about +0.41 (80% interval 0.00 to 1.10)", in the unit `scale` makes."""
-        gain, low, high = (format.format(scale * each) for each in (self.gain, self.low, self.high))
-        return f"{self.trials} more trials: about +{gain} (80% interval {low} to {high})"
+    def in_words(self, metric: MetricInfo) -> str:
+        """Such as "20 more trials: about +0.4 points, 80% interval 0.0 to 1.1"; a loss falls by so much."""
+        form, unit = ("{:.1f}", " points") if metric.is_share else ("{:.4f}", "")
+        gain, low, high = (form.format(metric.scale * each) for each in (self.gain, self.low, self.high))
+        sign = "+" if metric.maximize else "-"
+        return f"{self.trials} more trials: about {sign}{gain}{unit}, 80% interval {low} to {high}"
 
 
 def worth_of_more(
@@ -75,6 +81,26 @@ def worth_of_more(
     return FurtherSearch(trials, float((better > 0).mean()), float(gains.mean()), float(low), float(high))
 
 
+def further_search(run: Run, trials: int = MORE) -> FurtherSearch | None:
+    """The worth of `trials` more for the run's metric; None where too few trials say so."""
+    curves: dict[int, Curve] = {number: {} for number in run.trials.index}
+    measured = run.epochs.dropna(subset=run.metric.column)
+    for number, epoch, value in measured[["number", "training_iteration", run.metric.column]].itertuples(index=False):
+        curves[number][epoch] = value
+    status = run.trials["status"]
+    failed, running = (
+        set(status.index[status.isin(names)]) for names in (["diverged", "failed"], ["running", "interrupted"])
+    )
+    finals = _finals(curves, failed, running, run.study["max_epochs"])
+    return worth_for(finals.values(), run.metric, trials)
+
+
+def worth_for(finals: Iterable[float], metric: MetricInfo, trials: int = MORE) -> FurtherSearch | None:
+    """As `worth_of_more`, in the direction of `metric` and within what a share, or else a loss, can reach."""
+    limit = (1.0 if metric.is_share else None) if metric.maximize else 0.0
+    return worth_of_more(finals, trials, metric.mode, limit)
+
+
 def final_values(state: State, metric: str, max_epochs: int) -> dict[int, float]:
     """The metric after the last epoch of each trial that has one, by number: measured, or expected for those stopped.
 
@@ -84,19 +110,27 @@ def final_values(state: State, metric: str, max_epochs: int) -> dict[int, float]
     Args:
         metric: its name in an epoch's metrics, such as "val_accuracy".
     """
-    curves = {number: trial.values(metric) for number, trial in state.trials.items()}
+    trials = state.trials.items()
+    curves = {number: trial.values(metric) for number, trial in trials}
+    failed = {number for number, trial in trials if trial.end and trial.end.status in ("diverged", "failed")}
+    return _finals(curves, failed, {number for number, trial in trials if trial.is_running}, max_epochs)
+
+
+def _finals(
+    curves: Mapping[int, Curve], failed: Collection[int], running: Collection[int], max_epochs: int
+) -> dict[int, float]:
     complete = [curve for curve in curves.values() if max_epochs in curve]
     if not complete:
         return {}
     return {
-        number: _final(trial, curves[number], complete, max_epochs)
-        for number, trial in state.trials.items()
-        if trial.end is not None or trial.paused
+        number: float("nan") if number in failed else _final(curve, complete, max_epochs)
+        for number, curve in curves.items()
+        if number not in running
     }
 
 
-def _final(trial: TrialState, curve: dict[int, float], complete: Sequence[dict[int, float]], max_epochs: int) -> float:
-    if not curve or (trial.end is not None and trial.end.status in ("diverged", "failed")):
+def _final(curve: Curve, complete: Sequence[Curve], max_epochs: int) -> float:
+    if not curve:
         return float("nan")
     if max_epochs in curve:
         return curve[max_epochs]

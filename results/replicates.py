@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from results.formatting import word
 from results.run import Run
 
 SCORES = ("difference", "winner", "baseline")
@@ -35,14 +36,27 @@ class Replicates:
     ranges: pd.DataFrame
 
     def sentence(self) -> str:
-        """In words: the median gain, its range, and how many studies say better."""
+        """In words: the median gain, its range, how many studies say better, and which choices came back."""
         row = self.spread.loc["difference"]
         better = int((self.scores["verdict"] == "better").sum())
         low, median, high = (f"{100 * row[name]:+.2f}" for name in ("low", "median", "high"))
         return (
             f"Replicates: over {len(self.scores)} studies the winner's gain on the test set is {median} points in the "
-            f'median ({low} to {high}); {better} say "better".'
+            f'median ({low} to {high}); {better} say "better".{self._in_words()}'
         )
+
+    def _in_words(self) -> str:
+        """What won most often, of each hyperparameter that is a choice, and the range of each number."""
+        if len(self.scores) < 2:
+            return ""
+        said = [
+            f"{name} {value} in {row['studies']:.0f}"
+            for name in self.choices.index.unique("hyperparameter")
+            if name not in self.ranges.index
+            for value, row in self.choices.loc[[name]].droplevel("hyperparameter").head(1).iterrows()
+        ]
+        said += [f"{name} {word(row['low'])} to {word(row['high'])}" for name, row in self.ranges.iterrows()]
+        return f" Chosen: {', '.join(said)}." if said else ""
 
 
 def replicates(runs: Sequence[Run]) -> Replicates:
@@ -69,6 +83,13 @@ def replicates(runs: Sequence[Run]) -> Replicates:
         _choices(winners),
         ranges.rename_axis("hyperparameter"),
     )
+
+
+def of_run(run: Run) -> Replicates | None:
+    """The study and those of `--replicates` together; None where none of these has come to its verdict."""
+    if not any(each.final for each in run.replicates):
+        return None
+    return replicates([run, *run.replicates])
 
 
 def _scores(run: Run, final: Mapping[str, Any]) -> dict[str, Any]:

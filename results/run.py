@@ -54,6 +54,7 @@ class Run:
             in `final_epochs`, with `trial`, the search's trial that it trains again, and with validation.
         data: data.json, what was found out about the images before anything was trained, or None.
         control, tuned_baseline: the run in control/ or tuned-baseline/, or None.
+        replicates: the runs in replicates/, by number: the same study from other seeds and splits.
         dropped: what was damaged and left out, one line each.
     """
 
@@ -72,6 +73,7 @@ class Run:
     data: Mapping[str, Any] | None
     control: "Run | None"
     tuned_baseline: "Run | None"
+    replicates: "tuple[Run, ...]" = ()
     dropped: tuple[str, ...]
 
     def __repr__(self) -> str:

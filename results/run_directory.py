@@ -154,6 +154,7 @@ def _read(path: Path, lock: Path | None = None) -> Run:
         data=reader.json("data.json", partial(schema.read, model=schema.DataFile)),
         control=reader.part("control"),
         tuned_baseline=reader.part("tuned-baseline"),
+        replicates=reader.replicates(),
         dropped=tuple(reader.dropped),
     )
 
@@ -235,6 +236,12 @@ class _Reader:
         except RunError as error:
             self.dropped.append(f"{name}/ cannot be read: {error}")
             return None
+
+    def replicates(self) -> tuple[Run, ...]:
+        """The runs in replicates/, by number."""
+        names = [path.name for path in (self.path / "replicates").glob("*") if path.name.isdecimal()]
+        found = [self.part(f"replicates/{name}") for name in sorted(names, key=int)]
+        return tuple(run for run in found if run is not None)
 
 
 def _status(recorded: str, lock: Path) -> str:

@@ -466,10 +466,7 @@ def _on_seeds(found: Verdict, images: int) -> str:
     if needed.seeds is None:
         return f"More seeds: no number of seeds settles {size} with {images:,} test images; it takes more images."
     least = "at least " if min(len(found.winner_accuracies), len(found.baseline_accuracies)) == 1 else ""
-    return (
-        f"More seeds: with {least}{needed.seeds} seeds each, {size} would be found in {needed.power:.0%} of studies "
-        f"(--final-seeds {needed.seeds})."
-    )
+    return f"More seeds: with {least}{needed.seeds} seeds each, {size} would be found in {needed.power:.0%} of studies."
 
 
 def _on_without(found: Verdict, without: Without) -> str:

@@ -206,7 +206,11 @@ def run_study(given: Mapping[str, Any], call: Call) -> results.Run:
     if run_dir is None:
         compared = SchedulerSettings(config.max_epochs, config.samples, config.grace_period, config.reduction_factor)
         scheduler = SCHEDULERS[config.scheduler](compared)
-        warm = {"run": ", ".join(map(str, config.warm_start)), "trials": list(problem.history)}
+        warm = {
+            "run": ", ".join(map(str, config.warm_start)),
+            "trials": list(problem.history),
+            "leaders": list(problem.leaders),
+        }
         content |= {
             "kind": "search",
             "baseline": _baseline(config).as_dict(),

@@ -274,13 +274,21 @@ class StudyConfig(TrainingConfig):
         on_resume="session",
         metavar="X",
     )
+    stop_when_worth: Fraction | None = setting(
+        None,
+        "start no more trials once 20 more are expected to gain less than this (points where the metric is a "
+        "percentage, else its own unit)",
+        group="search",
+        metavar="GAIN",
+    )
     seed: int = setting(0, "all random numbers derive from it", group="search", on_resume="keep", ge=0, metavar="N")
     warm_start: Texts = setting(
         [],
-        "an earlier study from whose finished trials the sampler learns; may be given several times",
+        "an earlier study that the sampler learns from: a run, an Optuna database (FILE.db or sqlite:///FILE, with "
+        "#STUDY where there are several) or a CSV of trials; may be given several times",
         group="search",
         on_resume="keep",
-        metavar="RUN",
+        metavar="RUN|DB|CSV",
         path=True,
     )
     dry_run: bool = setting(
@@ -312,12 +320,27 @@ class StudyConfig(TrainingConfig):
     finalists: int = setting(
         1, "train the K best trials again from fresh seeds, and choose among these", group="evidence", ge=1, metavar="K"
     )
+    finalist_splits: int = setting(
+        1,
+        "compare the finalists on K splits of training and validation images, the study's own and K - 1 others",
+        group="evidence",
+        on_resume="keep",
+        ge=1,
+        metavar="K",
+    )
     tune_baseline: bool = setting(False, "also search lr and batch size for the baseline", group="evidence")
     control: Literal["random"] | None = setting(
         None, "also run a random search with the same number of epochs", group="evidence"
     )
     audit: int = setting(
         0, "train M stopped trials to their last epoch after the search", group="evidence", ge=0, metavar="M"
+    )
+    replicates: int = setting(
+        0,
+        "repeat search and choice R times with other seeds and other splits, to see how much of the result is luck",
+        group="evidence",
+        ge=0,
+        metavar="R",
     )
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -159,6 +159,13 @@ class Dataset:
             share, seed = self.options.validation_share, self.options.split_seed
             held_out = draw(self.training.labels, share, seed, self.groups)
         return select(self.training, ~held_out), select(self.training, held_out)
+
+    def with_split_seed(self, seed: int) -> "Dataset":
+        """The same images with other ones held out for validation, and the same test set.
+
+        Where the data set has validation images of its own (`validation`), the split stays as it is.
+        """
+        return replace(self, options=replace(self.options, split_seed=seed))
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of the training images in their order ("digest") and of the two splits ("split_digest")."""

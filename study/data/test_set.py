@@ -8,6 +8,7 @@ runs.
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -153,12 +154,14 @@ def count_openings(dataset: Dataset) -> int:
 def count_runs(dataset: Dataset) -> int:
     """How many runs have evaluated networks on these test images, by the ledger.
 
+    The replicates of a run count with it: nothing is chosen among them.
+
     Raises:
         DataError: the test images or the ledger cannot be read.
     """
     key = digest(_read_images(dataset))
     lines = _read_ledger(dataset.options.data_dir / LEDGER)
-    return len({line["run"] for line in lines if line["test_digest"] == key})
+    return len({re.sub(r"/replicates/\d+$", "", str(line["run"])) for line in lines if line["test_digest"] == key})
 
 
 def _read_images(dataset: Dataset) -> Split:

@@ -29,15 +29,17 @@ class Estimate:
     search: tuple[float, float]
     final: tuple[float, float]
     disk: int
+    replicates: tuple[float, float] = (0.0, 0.0)
 
     def in_words(self) -> str:
         """One line for a person."""
-        low, high = self.search[0] + self.final[0], self.search[1] + self.final[1]
+        low, high = (sum(span[end] for span in self.parts().values()) for end in (0, 1))
         parts = [f"{name} {clock(span[0])} to {clock(span[1])}" for name, span in self.parts().items()]
         return f"{clock(low)} to {clock(high)} ({', '.join(parts)}); {max(0.1, self.disk / 1e9):.1f} GB of disk"
 
     def parts(self) -> dict[str, tuple[float, float]]:
-        return {"search": self.search, "final": self.final}
+        more = {"replicates": self.replicates} if self.replicates[1] else {}
+        return {"search": self.search, "final": self.final, **more}
 
 
 def estimate(context: StudyContext) -> Estimate:
@@ -56,10 +58,14 @@ def estimate(context: StudyContext) -> Estimate:
     images = len(train.labels) + EVALUATION_SHARE * len(validation.labels)
     low, high = SearchSettings.of(config).size("search").expected_epochs or (0.0, 0.0)
     per_epoch = images * mean / context.slots.count
+    search = (low * per_epoch, high * per_epoch)
+    final = (_final(context, mean, base), _final(context, draws[-1], base))
+    once = tuple(one + other for one, other in zip(search, final, strict=True))
     return Estimate(
-        (low * per_epoch, high * per_epoch),
-        (_final(context, mean, base), _final(context, draws[-1], base)),
-        CHECKPOINTS * CHECKPOINT_BYTES + config.samples * config.max_epochs * EPOCH_BYTES,
+        search,
+        final,
+        CHECKPOINTS * CHECKPOINT_BYTES + (1 + config.replicates) * config.samples * config.max_epochs * EPOCH_BYTES,
+        (config.replicates * once[0], config.replicates * once[1]),
     )
 
 

@@ -47,6 +47,8 @@ class TunedBaseline:
             seed=derived_seed(context.config.seed, TUNED_BASELINE),
             fixed={},
             history=(),
+            leaders=(),
+            priors={},
             starts=(),
         )
         _search_beside(context, "tuned-baseline", problem)
@@ -60,7 +62,7 @@ def _problem(context: StudyContext) -> SearchProblem:
 
 def _search_beside(context: StudyContext, name: str, problem: SearchProblem) -> None:
     spent = int(results.load_run(context.run_dir).trials["epochs"].sum())
-    settings = replace(SearchSettings.of(context.config), samples=spent, epoch_budget=spent)
+    settings = replace(SearchSettings.of(context.config), samples=spent, epoch_budget=spent, stop_when_worth=None)
     folder = context.folder.below(name)
     folder.path.mkdir(exist_ok=True)
     study = _study_file(context, folder.path.name, problem, settings)

@@ -5,17 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import results
 import search_spaces
 from search_spaces import SpaceError
 from study.config import StudyConfig
 from study.data import Dataset, ImageSpec
 from study.errors import UsageError
-from study.pipeline.find_run import find_recipe, find_run
+from study.pipeline.earlier_studies import read_earlier
+from study.pipeline.find_run import find_recipe
 from study.pipeline.trusted_code import check_recipe_code
 from study.recipe import Recipe, parse
+from study.search import warm_start
 from study.search.portfolio import starting_points
-from study.search.problem import PastTrial, SearchProblem, history, hyperparameters_as_json
+from study.search.problem import PastTrial, SearchProblem, hyperparameters_as_json
 from study.search.samplers import SAMPLERS
 from study.search.schedulers import SCHEDULERS
 from study.training.checks import check_network, check_recipe
@@ -55,10 +56,12 @@ def make_problem(config: StudyConfig, recorded: Mapping[str, Any] | None = None)
         metric=METRICS[_choice("metric", config.metric, METRICS)],
     )
     if recorded is not None:
-        warm = recorded.get("warm_start")
-        problem = replace(problem, history=warm["trials"] if warm else ())
+        warm = recorded.get("warm_start") or {}
+        best = warm.get("leaders", [])
+        known = warm.get("trials", [])
+        problem = replace(problem, history=known, leaders=best, priors=warm_start.priors(best, problem))
     elif config.warm_start:
-        problem = replace(problem, history=_history(config, problem))
+        problem = _warmed(config, problem)
     problem.check()
     if config.sampler == "prior":
         problem = replace(problem, starts=[*problem.starts, *starting_points(problem, PORTFOLIO_STARTS)])
@@ -86,20 +89,27 @@ def _fixed(config: StudyConfig) -> dict[str, Any]:
     return fixed | ({} if config.model is None else {"model": reference_of(config.model)})
 
 
-def _history(config: StudyConfig, problem: SearchProblem) -> list[PastTrial]:
-    """The finished trials of all --warm-start runs that this study could have drawn."""
-    found: list[PastTrial] = []
+def _warmed(config: StudyConfig, problem: SearchProblem) -> SearchProblem:
+    """The problem with what all --warm-start studies say.
+
+    Raises:
+        UsageError: one cannot be read, or none says anything to this sampler.
+    """
+    known: list[PastTrial] = []
+    best: list[dict[str, Any]] = []
     for each in config.warm_start:
-        run = results.load_run(find_run(each, config.runs_dir))
-        for name, mine in (("max_epochs", config.max_epochs), ("metric", config.metric)):
-            theirs = run.metric.name if name == "metric" else run.study[name]
-            if theirs != mine:
-                flag = "--" + name.replace("_", "-")
-                raise UsageError(f"--warm-start {run.path} had {flag} {theirs}, this study has {mine}")
-        found += history(run, problem)
-    if not found:
-        raise UsageError(f"--warm-start {', '.join(map(str, config.warm_start))}: no finished trial fits this study")
-    return found
+        earlier = read_earlier(each, config, problem)
+        observed = warm_start.observations(earlier, problem)
+        known += observed
+        best += warm_start.leaders(earlier, problem, len(observed))
+    names = ", ".join(map(str, config.warm_start))
+    if not known and not (best and config.sampler == "prior"):
+        hint = "; --sampler prior would learn where its best trials lie" if best else ""
+        raise UsageError(
+            f"--warm-start {names}: no finished trial of this data set, --metric {config.metric}, --max-epochs "
+            f"{config.max_epochs} and space{hint}"
+        )
+    return replace(problem, history=known, leaders=best, priors=warm_start.priors(best, problem))
 
 
 def adapt_to_images(problem: SearchProblem, dataset: Dataset) -> SearchProblem:

@@ -6,8 +6,9 @@ from study.pipeline.audit import Audit
 from study.pipeline.extra_searches import Control, TunedBaseline
 from study.pipeline.final import Final, Reproduction
 from study.pipeline.finalists import Finalists
+from study.pipeline.replicates import Replicates
 from study.pipeline.run_context import Phase
 from study.pipeline.search import Search
 
-STUDY_PHASES: list[Phase[Any]] = [Search(), Audit(), Control(), TunedBaseline(), Finalists(), Final()]
+STUDY_PHASES: list[Phase[Any]] = [Search(), Audit(), Control(), TunedBaseline(), Finalists(), Final(), Replicates()]
 REPRODUCE_PHASES: list[Phase[Any]] = [Reproduction()]

@@ -41,7 +41,10 @@ def _study(context: RunContext[Any]) -> list[str]:
     if config.fix:
         lines.append(f"        In all of them {', '.join(f'{name} is {value}' for name, value in config.fix.items())}.")
     if warm := content["warm_start"]:
-        lines.append(f"        The sampler knows {_count(len(warm['trials']), 'trial')} of {warm['run']}.")
+        known, best = len(warm["trials"]), len(warm.get("leaders", []))
+        said = [f"knows {_count(known, 'trial')}"] if known else []
+        said += [f"begins near the {_count(best, 'best trial')}"] if best else []
+        lines.append(f"        The sampler {' and '.join(said)} of {warm['run']}.")
     if config.audit:
         lines.append(f"Audit:  {_count(config.audit, 'stopped trial')}, trained to the end.")
     if config.control:
@@ -49,9 +52,22 @@ def _study(context: RunContext[Any]) -> list[str]:
     if config.tune_baseline:
         lines.append("Tuning of the baseline's lr and batch size, with as many epochs.")
     if config.finalists > 1:
-        lines.append(f"Finalists: the {config.finalists} best, {_count(config.final_epochs, 'epoch')}, {seeds} each.")
+        splits = f" on {config.finalist_splits} splits" if config.finalist_splits > 1 else ""
+        epochs = _count(config.final_epochs, "epoch")
+        lines.append(f"Finalists: the {config.finalists} best, {epochs}, {seeds} each{splits}.")
     lines.append(f"Final:  winner and baseline, {_count(config.final_epochs, 'epoch')}, {seeds} each.")
+    if config.replicates:
+        lines.append(_replicates(context))
     return lines
+
+
+def _replicates(context: RunContext[Any]) -> str:
+    config = context.config
+    trainings = config.final_seeds * (2 + (config.finalists * config.finalist_splits if config.finalists > 1 else 0))
+    most = config.replicates * (config.samples * config.max_epochs + trainings * config.final_epochs)
+    what = "other seeds and splits" if context.dataset.validation is None else "other seeds; the data set has one split"
+    again = "search and choice once more" if config.replicates == 1 else f"{config.replicates} times search and choice"
+    return f"Replicates: {again}, with {what}: at most {_count(most, 'epoch')}."
 
 
 def _count(number: int, noun: str) -> str:

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -24,6 +24,8 @@ from results.events import (
     TrialStarted,
     TrialState,
 )
+from results.further_search import FurtherSearch, final_values, worth_for
+from results.metric import MetricInfo
 from study.training.metrics import METRICS, Metric
 
 SILENT_FOR_S = 30.0  # at most, where the display is not live
@@ -39,12 +41,14 @@ class PhaseSize:
         trainings: how many there are; None where epochs bound them, so that nobody knows.
         epochs: of a training that is not stopped.
         expected_epochs: of all trainings together, the least and the most that is likely; None where nobody knows.
+        is_search: whether more trainings would be further draws of the same kind.
     """
 
     title: str
     trainings: int | None
     epochs: int
     expected_epochs: tuple[float, float] | None = None
+    is_search: bool = False
 
 
 class Progress:
@@ -70,6 +74,7 @@ class Progress:
         self._metric = metric
         self._started = self._last_line = time.monotonic()
         self._state = State()
+        self._worth: FurtherSearch | None = None
         self._hidden: set[int] = set()
         self._epochs_before = 0
         self._lock = threading.Lock()
@@ -78,6 +83,7 @@ class Progress:
         """Takes what an earlier process did, of the trainings `numbers` or of all, without printing it."""
         for event in events:
             self._state.apply(event)
+        self._worth = self._further_search()
         self._hidden = set() if numbers is None else set(self._state.trials) - set(numbers)
         self._epochs_before = self._state.epochs
 
@@ -85,6 +91,8 @@ class Progress:
         """Takes one event as it happens, and prints it where the style does."""
         with self._lock:
             self._state.apply(event)
+            if isinstance(event, TrialEnded) and event.status == "completed":
+                self._worth = self._further_search()
         if self.style == "json":
             self._print_json({**event.to_json(), **self._summary()})
         elif self.style in ("plain", "rich") and (line := self._line(event)) is not None:
@@ -140,7 +148,7 @@ class Progress:
         trial = self._state.trials[event.number]
         match event:
             case TrialStarted():
-                return f"{name} started: {words(event.config)}" if self._size.title == "search" else f"{name} started"
+                return f"{name} started: {words(event.config)}" if self._size.is_search else f"{name} started"
             case TrialPaused():
                 return f"{name} paused after {count(trial.epoch, 'epoch')}, {self._score(trial)}{self._tally()}"
             case TrialPromoted():
@@ -167,6 +175,7 @@ class Progress:
             "trainings": self._size.trainings,
             "best": None if best is None else {"number": best.number, self._metric.name: self._value(best)},
             "left_s": self._left(),
+            "further_search": None if self._worth is None else asdict(self._worth),
         }
 
     def _status(self) -> str:
@@ -182,6 +191,7 @@ class Progress:
         ]
         if best is not None:
             parts.append(f"best so far {self._name(best.number)} with {self._score(best)}")
+        parts.append(self._worth_in_words())
         return ", ".join(part for part in parts if part)
 
     def _name(self, number: int) -> str:
@@ -213,6 +223,20 @@ class Progress:
     def _shown(self) -> list[TrialState]:
         """All trials but those that belong to another request, such as a seed that is no longer asked for."""
         return [trial for number, trial in self._state.trials.items() if number not in self._hidden]
+
+    def _further_search(self) -> FurtherSearch | None:
+        """What more trials are worth; nothing in a phase that is no search."""
+        if not self._size.is_search:
+            return None
+        finals = final_values(self._state, f"val_{self._metric.name}", self._size.epochs)
+        return worth_for(finals.values(), self._about)
+
+    def _worth_in_words(self) -> str:
+        return "" if self._worth is None else f"what further search is worth ({self._worth.in_words(self._about)})"
+
+    @property
+    def _about(self) -> MetricInfo:
+        return MetricInfo(self._metric.name, self._metric.mode, self._metric.format)
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._started
@@ -256,6 +280,8 @@ class Progress:
         if (best := self._best()) is not None:
             rows.append(Text(f"best so far: {self._name(best.number)}, {self._score(best)}", style="green"))
             rows.append(Text("  " + words(best.started.config), style="dim"))
+        if self._worth is not None:
+            rows.append(Text(self._worth_in_words()))
         return Group(*rows, self._table(running))
 
     def _table(self, running: list[TrialState]) -> Table:

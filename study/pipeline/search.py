@@ -7,6 +7,7 @@ from typing import Any
 
 import results
 from results.events import EpochFinished, Event
+from results.metric import MetricInfo
 from study.config import StudyConfig
 from study.errors import StudyFailed
 from study.execution.interruption import Interruption
@@ -17,6 +18,7 @@ from study.execution.trainable import checkpoint_of
 from study.execution.trial_searcher import TrialSearcher
 from study.pipeline.progress import PhaseSize
 from study.pipeline.run_context import StudyContext
+from study.search.enough import Enough
 from study.search.optuna_study import OptunaDatabase, OptunaStudy
 from study.search.problem import SearchProblem
 from study.search.schedulers import SCHEDULERS, Scheduler, SchedulerSettings, rungs
@@ -34,7 +36,8 @@ TARGET_REACHED = "target reached"
 class SearchSettings:
     """How many trials, of how many epochs, and how they are compared.
 
-    With `epoch_budget` no trial starts once all of them together have had so many epochs.
+    With `epoch_budget` no trial starts once all of them together have had so many epochs, and with `stop_when_worth`
+    none once further search is worth less than that (see `Enough`).
     """
 
     samples: int
@@ -42,10 +45,12 @@ class SearchSettings:
     grace_period: int
     reduction_factor: int
     epoch_budget: int | None = None
+    stop_when_worth: float | None = None
 
     @classmethod
     def of(cls, config: StudyConfig) -> "SearchSettings":
-        return cls(config.samples, config.max_epochs, config.grace_period, config.reduction_factor)
+        limits = {"stop_when_worth": config.stop_when_worth}
+        return cls(config.samples, config.max_epochs, config.grace_period, config.reduction_factor, **limits)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -53,13 +58,15 @@ class SearchSettings:
     def size(self, title: str) -> PhaseSize:
         """What a progress display needs to know. A search that is bounded by epochs has no known number of trials."""
         if self.epoch_budget is not None:
-            return PhaseSize(title, None, self.max_epochs, (self.epoch_budget, self.epoch_budget + self.max_epochs))
+            bounds = self.epoch_budget, self.epoch_budget + self.max_epochs
+            return PhaseSize(title, None, self.max_epochs, bounds, is_search=True)
         share, before, expected = 1.0, 0, 0.0
         for rung in [*rungs(self.max_epochs, self.grace_period, self.reduction_factor), self.max_epochs]:
             expected += share * (rung - before)
             share, before = share / self.reduction_factor, rung
         # Promotions that turn out to be too early make a search longer than that, on recorded curves by up to a half.
-        return PhaseSize(title, self.samples, self.max_epochs, (self.samples * expected, 1.5 * self.samples * expected))
+        bounds = self.samples * expected, 1.5 * self.samples * expected
+        return PhaseSize(title, self.samples, self.max_epochs, bounds, is_search=True)
 
 
 class Search:
@@ -118,6 +125,12 @@ class _Session:
         database = OptunaDatabase(context.run_dir / "optuna.db", problem, self._optuna_study)
         stack.callback(_warn, database, context)
         log.add_listener(stack.enter_context(database).apply)
+        self._enough: Enough | None = None
+        if settings.stop_when_worth is not None:
+            metric = problem.metric
+            about = MetricInfo(metric.name, metric.mode, metric.format)
+            self._enough = Enough(settings.stop_when_worth, about, settings.max_epochs, log.events)
+            log.add_listener(self._enough.apply)
         if (target := getattr(context.config, "stop_at", None)) is not None:
             log.add_listener(_StopAt(target, problem, context.interruption).apply)
         self._dropped: set[tuple[int, int]] = set()
@@ -135,6 +148,9 @@ class _Session:
             setup = context.worker_setup(context.folder, checkpoint_epochs=tuple(self._scheduler.rungs))
             with progress.live():
                 run_trials(source, setup, self._recorder, log, context.slots, interruption)
+        if self._enough is not None and self._enough.worth is not None:
+            worth = self._enough.worth.in_words(self._enough.metric)
+            context.output.say(f"The search ends after {len(log.state.trials)} trials, by --stop-when-worth: {worth}.")
         if interruption.signal_number is None:
             self._end_at_rung(self._scheduler.paused())
             if interruption.reason is not None:
@@ -142,6 +158,8 @@ class _Session:
 
     def _may_start(self, number: int) -> bool:
         budget = self._settings.epoch_budget
+        if self._enough is not None and self._enough.worth is not None:
+            return False
         return number < self._settings.samples and (budget is None or self._log.state.epochs < budget)
 
     def _after_each(self) -> None:

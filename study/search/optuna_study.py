@@ -181,13 +181,16 @@ class OptunaStudy:
         return None
 
     def _past(self, past: PastTrial) -> FrozenTrial:
-        draw, state = self._problem.draw_known(past["recipe"]), STATE_OF[past["status"]]  # type: ignore[index]
+        draw = self._problem.draw_known(past["recipe"], past.get("params"))
+        state, values = STATE_OF[past["status"]], dict(enumerate(past["accuracies"], 1))  # type: ignore[index]
+        if not values and "value" in past and state == TrialState.COMPLETE:
+            values = {self._problem.max_epochs: past["value"]}
         return create_trial(
             state=state,
-            value=None if state == TrialState.FAIL else past["accuracies"][-1],
+            value=None if state == TrialState.FAIL or not values else values[max(values)],
             params=draw.params,
             distributions=draw.distributions,
-            intermediate_values=dict(enumerate(past["accuracies"], 1)),
+            intermediate_values=values,
         )
 
     def _suggested(self, draw: Draw) -> Suggestion:

@@ -1,17 +1,15 @@
 """What is searched: which Recipe fields vary, around which Recipe, for which metric, from which seed."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import optuna
 
 import search_spaces
-from results import Run
-from search_spaces import Choose, Draw, Space, SpaceError
+from search_spaces import Choose, Draw, Prior, Space, SpaceError
 from study.data.dataset import CIFAR10, ImageSpec
 from study.errors import RecipeError
 from study.recipe import Recipe
@@ -21,11 +19,16 @@ from study.training.models import require_weights
 
 
 class PastTrial(TypedDict):
-    """A finished trial of another study, JSON-ready: its full recipe, how it ended, its metric after each epoch."""
+    """A finished trial of another study, JSON-ready: its full recipe, how it ended, its metric after each epoch.
+
+    `params` is what it drew where that is no Recipe field, `value` its last metric where no epoch is known.
+    """
 
     recipe: dict[str, Any]
     status: str
     accuracies: list[float]
+    params: NotRequired[dict[str, Any]]
+    value: NotRequired[float]
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class SearchProblem:
         fixed: fields that have one value in the whole study, whatever the space would draw; `base` has them too.
         sampler: a name in SAMPLERS, such as "tpe", or "random" for a control.
         history: finished trials of another study, which the sampler knows from the start; they have no number here.
+        leaders: the best trials of studies that this one cannot be compared with: `source` and `fields`, JSON-ready.
+        priors: what they say of hyperparameters; each takes the place of the space's own prior.
         starts: Recipe fields of the trials that come after trial 0, before the sampler is asked.
         metric: what is optimized, in the direction of its mode.
         spec: size, channels and classes of the images, which each drawn Recipe must fit.
@@ -50,6 +55,8 @@ class SearchProblem:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     sampler: str = "tpe"
     history: Sequence[PastTrial] = ()
+    leaders: Sequence[Mapping[str, Any]] = ()
+    priors: Mapping[str, Prior] = field(default_factory=dict)
     starts: Sequence[Mapping[str, Any]] = ()
     metric: Metric = METRICS["accuracy"]
     spec: ImageSpec = CIFAR10
@@ -135,18 +142,3 @@ def hyperparameters_as_json(problem: SearchProblem) -> dict[str, Any]:
 def derived_seed(seed: int, *numbers: int) -> int:
     """A seed from the study's seed and numbers that say what it is for, such as a trial's (numpy's SeedSequence)."""
     return int(np.random.SeedSequence([seed, *numbers]).generate_state(1)[0])
-
-
-def history(run: Run, problem: SearchProblem) -> list[PastTrial]:
-    """The finished trials of `run` that `problem` could have suggested: all that differs from its base, it varies."""
-    found: list[PastTrial] = []
-    for number in map(int, run.trials.index[run.trials["epochs"] > 0]):
-        recipe, status = run.recipe(number), run.trials["status"][number]
-        if math.isnan(run.trials["ended"][number]):
-            continue
-        suggested = problem.base.as_dict() | problem.draw_known(recipe).fields
-        if all(suggested[name] == value for name, value in recipe.items() if name not in ("epochs", "seed")):
-            of_trial = run.epochs[run.epochs["number"] == number].sort_values("training_iteration")
-            values = of_trial[f"val_{problem.metric.name}"].tolist()
-            found.append({"recipe": recipe, "status": status, "accuracies": values})
-    return found

@@ -47,7 +47,8 @@ def tpe(seed: int, problem: SearchProblem) -> BaseSampler:
 
 def prior(seed: int, problem: SearchProblem) -> BaseSampler:
     """Recommended values (the space's priors), variations of the best trials, and a share of random draws."""
-    return PriorSampler(seed, search_spaces.priors_of(problem.space), problem.base.as_dict())
+    priors = {**search_spaces.priors_of(problem.space), **problem.priors}
+    return PriorSampler(seed, priors, problem.base.as_dict())
 
 
 SAMPLERS: dict[str, Sampler] = {"tpe": tpe, "random": random, "prior": prior}

@@ -3,6 +3,7 @@ import pytest
 
 from results.events import EpochFinished, Event, State, TrialEnded, TrialPaused, TrialStarted
 from results.further_search import FurtherSearch, final_values, worth_of_more
+from results.metric import ACCURACY, MetricInfo
 
 
 def test_the_chance_of_a_better_trial_is_the_share_of_those_to_come() -> None:
@@ -55,7 +56,9 @@ def test_nothing_is_said_of_too_few_trials_and_no_trials_are_not_asked_about() -
 
 def test_the_words_are_in_the_unit_asked_for() -> None:
     worth = FurtherSearch(20, 0.5, 0.004, 0.0, 0.011)
-    assert worth.in_words("{:.1f}", 100) == "20 more trials: about +0.4 (80% interval 0.0 to 1.1)"
+    assert worth.in_words(ACCURACY) == "20 more trials: about +0.4 points, 80% interval 0.0 to 1.1"
+    loss = MetricInfo("log_loss", "min")
+    assert worth.in_words(loss) == "20 more trials: about -0.0040, 80% interval 0.0000 to 0.0110"
 
 
 def test_stopped_trials_are_expected_to_gain_what_completed_ones_have_gained() -> None:

@@ -34,7 +34,7 @@ def test_median_spread_and_returning_values_are_counted(tmp_path: Path) -> None:
     assert "optimizer" not in found.ranges.index
     assert found.sentence() == (
         "Replicates: over 3 studies the winner's gain on the test set is +6.00 points in the median "
-        '(+1.00 to +10.00); 2 say "better".'
+        '(+1.00 to +10.00); 2 say "better". Chosen: optimizer sgd in 2, lr 0.1 to 0.3.'
     )
 
 

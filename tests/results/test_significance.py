@@ -84,7 +84,7 @@ def test_where_size_is_undecided_the_seeds_that_would_settle_it_are_said() -> No
     said = verdict(Comparison(right(0.71, 3, 10_000), right(0.70, 3, 10_000, 1), meaningful=0.01))
     assert said.seeds_needed is not None
     assert said.seeds_needed.difference == pytest.approx(max(abs(said.difference), 0.01))
-    assert any(f"--final-seeds {said.seeds_needed.seeds})" in note for note in said.notes)
+    assert any(f"with {said.seeds_needed.seeds} seeds each" in note for note in said.notes)
     assert verdict(compared(0.9, 0.6, 3)).seeds_needed is None
 
 

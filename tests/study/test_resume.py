@@ -337,14 +337,16 @@ def test_a_warm_start_gives_the_searcher_the_other_studys_finished_trials(
     assert [len(trial.intermediate_values) for trial in known] == finished.trials["epochs"].tolist()[1:]
 
 
-def test_a_warm_start_of_another_length_is_refused(
+def test_a_warm_start_of_another_length_says_nothing_to_a_sampler_without_priors(
     finished: results.Run, synthetic_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["--dataset", "synthetic", "--data-dir", str(synthetic_dir), "--runs-dir", str(tmp_path)]
     with pytest.raises(SystemExit) as exit_:
-        run.main([*command, "--warm-start", str(finished.path)])
+        run.main([*command, "--warm-start", str(finished.path), "--sampler", "tpe"])
     assert exit_.value.code == 2
-    assert "--max-epochs 3, this study has 10" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no finished trial of this data set, --metric accuracy, --max-epochs 10 and space" in said
+    assert "--sampler prior" in said
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,14 @@
 import io
 import json
 import time
+from dataclasses import asdict
 
 import pytest
 from rich.console import Console
 
 from results.events import EpochFinished, Event, TrialEnded, TrialPaused, TrialRetried, TrialStarted
+from results.further_search import FEWEST, worth_of_more
+from results.metric import ACCURACY
 from study.pipeline.progress import PhaseSize, Progress
 from study.training.metrics import Metric
 
@@ -28,7 +31,9 @@ def printed(trainings: int | None, style: str, *, terminal: bool = False, silent
     written = io.StringIO()
     console = Console(file=written, force_terminal=terminal, width=120)
     expected = None if trainings is None else (4.0, 8.0)
-    progress = Progress(console, PhaseSize("search", trainings, 4, expected), style, silent_for=silent_for)
+    progress = Progress(
+        console, PhaseSize("search", trainings, 4, expected, is_search=True), style, silent_for=silent_for
+    )
     with progress.live():
         for event in [*trial(0), *trial(1)]:
             progress.apply(event)
@@ -67,6 +72,29 @@ def test_json_progress_is_one_object_a_line() -> None:
     assert lines[-1]["phase"] == "search"
     assert lines[-1]["best"] == {"number": 0, "accuracy": 0.5}
     assert (lines[-1]["ended"], lines[-1]["epochs"]) == (2, 2)
+
+
+@pytest.mark.parametrize(("is_search", "style"), [(True, "json"), (True, "rich"), (False, "json")])
+def test_what_further_search_is_worth_is_shown_once_enough_trials_were_trained_to_their_end(
+    is_search: bool, style: str
+) -> None:
+    written = io.StringIO()
+    size = PhaseSize("search", 40, 1, is_search=is_search)
+    progress = Progress(Console(file=written, force_terminal=style == "rich", width=120), size, style)
+    finals = [0.70 + 0.01 * (number * 7 % 10) for number in range(10)]
+    with progress.live():
+        for number, value in enumerate(finals):
+            for event in [*trial(number, value)[:2], TrialEnded(number=number, status="completed", reason=None)]:
+                progress.apply(event)
+        time.sleep(0.5 if style == "rich" else 0)
+    worth = worth_of_more(finals, 20, limit=1.0)
+    assert worth is not None
+    if style == "rich":
+        assert f"what further search is worth ({worth.in_words(ACCURACY)})" in written.getvalue()
+        return
+    lines = [json.loads(line) for line in written.getvalue().splitlines()]
+    assert lines[3 * FEWEST - 4]["further_search"] is None
+    assert lines[-1]["further_search"] == (asdict(worth) if is_search else None)
 
 
 def test_no_progress_is_nothing_at_all() -> None:

@@ -1,0 +1,141 @@
+"""A study that is repeated from other seeds and on other splits, inside its run."""
+
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import results
+from study import run
+from study.pipeline import replicates
+from study.storage.study_file import StudyFile
+
+SPACE = """
+def small(trial):
+    return {
+        "lr": trial.suggest_float("lr", 1e-3, 0.2, log=True),
+        "batch_size": trial.suggest_categorical("batch_size", [16, 32, 64]),
+        "hidden": "32",
+        "channels": "4-8",
+    }
+"""
+
+
+@pytest.fixture(scope="module")
+def repeated(local_ray: None, synthetic_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> results.Run:
+    """A study of three trials with two finalists on two splits, and two replicates of it."""
+    folder = tmp_path_factory.mktemp("replicates")
+    (folder / "mine.py").write_text(SPACE)
+    command = ["--dataset", "synthetic", "--data-dir", str(synthetic_dir), "--runs-dir", str(folder), "--quiet"]
+    command += ["--space", f"{folder / 'mine.py'}:small", "--gpus-per-trial", "0", "--name", "repeated"]
+    command += ["--samples", "3", "--max-epochs", "2", "--final-epochs", "1", "--final-seeds", "2"]
+    assert run.main([*command, "--finalists", "2", "--finalist-splits", "2", "--replicates", "2"]) == 0
+    return results.load_run(folder / "repeated")
+
+
+def copied(repeated: results.Run, path: Path) -> Path:
+    return Path(shutil.copytree(repeated.path, path, ignore=shutil.ignore_patterns("ray")))
+
+
+def test_each_replicate_is_a_complete_study_with_seeds_and_a_split_of_its_own(repeated: results.Run) -> None:
+    first, second = repeated.replicates
+    runs = (repeated, first, second)
+    assert [each.study["name"] for each in runs[1:]] == ["repeated/replicates/1", "repeated/replicates/2"]
+    assert [each.status for each in runs] == ["finished"] * 3
+    assert all(len(each.trials) == 3 for each in runs)
+    for seeds in ([each.study["seed"] for each in runs], [each.study["arguments"]["split_seed"] for each in runs]):
+        assert len(set(seeds)) == 3
+    assert len({each.study["data"]["split_digest"] for each in runs}) == 3
+    assert len({each.study["data"]["digest"] for each in runs}) == 1
+    trained = [set(each.final_epochs["seed"]) for each in runs]
+    assert len(set.union(*trained)) == 3 * 2
+    assert [each.baseline for each in runs] == [repeated.baseline] * 3
+    assert len(first.study["test_openings"]) == 2 * 2
+
+
+def test_the_study_reports_what_its_replicates_agree_on(repeated: results.Run) -> None:
+    assert repeated.final is not None
+    content = repeated.final["replicates"]
+    gains = [
+        float(np.mean([each["accuracy"] for each in one.final["winner"]["seeds"]]))
+        - float(np.mean([each["accuracy"] for each in one.final["baseline"]["seeds"]]))
+        for one in (repeated, *repeated.replicates)
+        if one.final is not None
+    ]
+    [spread] = [row for row in content["spread"] if row["score"] == "difference"]
+    assert (spread["studies"], spread["median"]) == (3, pytest.approx(np.median(gains)))
+    assert (spread["low"], spread["high"]) == (pytest.approx(min(gains)), pytest.approx(max(gains)))
+    batches = [row for row in content["choices"] if row["hyperparameter"] == "batch_size"]
+    assert sum(row["studies"] for row in batches) == 3
+    [said] = [each for each in repeated.final["sentences"] if each.startswith("Replicates: over 3 studies")]
+    assert "Chosen: " in said
+    cost = results.budget(repeated)
+    assert cost.loc["replicates", "epochs"] == sum(results.budget(each)["epochs"].sum() for each in repeated.replicates)
+
+
+def test_finalists_are_compared_on_several_splits_and_which_ones_is_recorded(repeated: results.Run) -> None:
+    splits = repeated.study["finalist_splits"]
+    assert len(splits) == 2
+    assert str(repeated.study["arguments"]["split_seed"]) in splits
+    seeds = [seed for each in splits.values() for seed in each]
+    assert len(set(seeds)) == 2 * 2
+    assert set(repeated.finalist_epochs["seed"]) == set(seeds)
+    assert results.finalists(repeated)["seeds"].tolist() == [4, 4]
+
+
+def test_a_complete_replicate_is_not_repeated_and_one_that_was_cut_off_comes_to_the_same_end(
+    repeated: results.Run, tmp_path: Path
+) -> None:
+    path = copied(repeated, tmp_path / "cut")
+    second = path / "replicates" / "2"
+    log = (second / "epochs.jsonl").read_bytes()
+    shutil.rmtree(second / "final")
+    (second / "epochs.jsonl").write_bytes(log[: len(log) // 2])
+    study = json.loads((second / "study.json").read_text())
+    (second / "study.json").write_text(json.dumps({**study, "status": "running", "test_openings": []}))
+    before = (path / "replicates" / "1" / "study.json").stat().st_mtime_ns
+    assert run.main(["--resume", str(path), "--quiet"]) == 0
+    again = results.load_run(path).replicates
+    assert (path / "replicates" / "1" / "study.json").stat().st_mtime_ns == before
+    wanted = repeated.replicates[1]
+    assert (again[1].best or {})["recipe"] == (wanted.best or {})["recipe"]
+    assert (again[1].final or {})["winner"]["accuracy"] == (wanted.final or {})["winner"]["accuracy"]
+
+
+def test_the_seeds_that_would_settle_it_are_added_by_the_command_that_is_printed_and_nothing_else(
+    repeated: results.Run, tmp_path: Path
+) -> None:
+    path = copied(repeated, tmp_path / "undecided")
+    metrics = json.loads((path / "final" / "metrics.json").read_text())
+    metrics["seeds_needed"] = {"difference": 0.01, "power": 0.9, "seeds": 3}
+    (path / "final" / "metrics.json").write_text(json.dumps(metrics))
+    [said] = [
+        each for each in results.sentences(results.load_run(path)) if each.startswith("Missing seeds: the 1 more")
+    ]
+    words = shlex.split(said.split("`")[1])
+    assert words[:3] == ["python", "-m", "study.run"]
+    assert run.main([*words[3:], "--quiet"]) == 0
+    after = results.load_run(path)
+    assert after.final_epochs["seed"].nunique() == 3
+    assert set(repeated.final_epochs["seed"]) < set(after.final_epochs["seed"])
+    assert len(after.study["test_openings"]) == len(repeated.study["test_openings"]) + 2
+    for name in ("epochs.jsonl", "finalists/epochs.jsonl", "replicates/1/final/epochs.jsonl", "best.json"):
+        assert (path / name).read_bytes() == (repeated.path / name).read_bytes(), name
+
+
+def test_a_replicate_that_finds_nothing_costs_itself_only(
+    repeated: results.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from study.errors import StudyFailed
+
+    def nothing(*arguments: object) -> None:
+        raise StudyFailed("no trial can be ranked", resumable=False)
+
+    monkeypatch.setattr(replicates, "search", nothing)
+    path = copied(repeated, tmp_path / "failed")
+    assert run.main(["--resume", str(path), "--replicates", "3", "--quiet"]) == 0
+    assert StudyFile(path / "replicates" / "3" / "study.json").content["status"] == "failed"
+    assert results.load_run(path).study["status"] == "finished"
