@@ -320,14 +320,6 @@ class StudyConfig(TrainingConfig):
     finalists: int = setting(
         1, "train the K best trials again from fresh seeds, and choose among these", group="evidence", ge=1, metavar="K"
     )
-    finalist_splits: int = setting(
-        1,
-        "compare the finalists on K splits of training and validation images, the study's own and K - 1 others",
-        group="evidence",
-        on_resume="keep",
-        ge=1,
-        metavar="K",
-    )
     tune_baseline: bool = setting(False, "also search lr and batch size for the baseline", group="evidence")
     control: Literal["random"] | None = setting(
         None, "also run a random search with the same number of epochs", group="evidence"

@@ -52,9 +52,7 @@ def _study(context: RunContext[Any]) -> list[str]:
     if config.tune_baseline:
         lines.append("Tuning of the baseline's lr and batch size, with as many epochs.")
     if config.finalists > 1:
-        splits = f" on {config.finalist_splits} splits" if config.finalist_splits > 1 else ""
-        epochs = _count(config.final_epochs, "epoch")
-        lines.append(f"Finalists: the {config.finalists} best, {epochs}, {seeds} each{splits}.")
+        lines.append(f"Finalists: the {config.finalists} best, {_count(config.final_epochs, 'epoch')}, {seeds} each.")
     lines.append(f"Final:  winner and baseline, {_count(config.final_epochs, 'epoch')}, {seeds} each.")
     if config.replicates:
         lines.append(_replicates(context))
@@ -63,7 +61,7 @@ def _study(context: RunContext[Any]) -> list[str]:
 
 def _replicates(context: RunContext[Any]) -> str:
     config = context.config
-    trainings = config.final_seeds * (2 + (config.finalists * config.finalist_splits if config.finalists > 1 else 0))
+    trainings = config.final_seeds * (2 + (config.finalists if config.finalists > 1 else 0))
     most = config.replicates * (config.samples * config.max_epochs + trainings * config.final_epochs)
     what = "other seeds and splits" if context.dataset.validation is None else "other seeds; the data set has one split"
     again = "search and choice once more" if config.replicates == 1 else f"{config.replicates} times search and choice"

@@ -212,8 +212,6 @@ def prepare(request: Request, folder: Folder) -> Prepared:
     config, began = request.loaded, time.perf_counter()
     dataset = load_dataset(config, request.output.say)
     test_set.check(dataset)
-    if (splits := getattr(config, "finalist_splits", 1)) > 1 and dataset.validation is not None:
-        raise UsageError(f"--finalist-splits is {splits}; allowed: 1, as {dataset.name} has its own validation images")
     problem = None if request.problem is None else adapt_to_images(request.problem, dataset)
     if config.trainer is not None:
         recipe = Recipe.from_dict(request.content["base"]) if problem is None else problem.base

@@ -28,7 +28,7 @@ from study.training.metrics import measured_each_epoch
 Config = TypeVar("Config", bound=TrainingConfig)
 
 # A seed derives from the study's seed and a number: that of a trial, or one of these, which no trial number reaches.
-FINAL, FINALISTS, AUDIT, CONTROL, TUNED_BASELINE, REPLICATES, SPLITS = (k * 1_000_000 for k in range(1, 8))
+FINAL, FINALISTS, AUDIT, CONTROL, TUNED_BASELINE, REPLICATES = (k * 1_000_000 for k in range(1, 7))
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,13 +26,13 @@ def small(trial):
 
 @pytest.fixture(scope="module")
 def repeated(local_ray: None, synthetic_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> results.Run:
-    """A study of three trials with two finalists on two splits, and two replicates of it."""
+    """A study of three trials with two finalists, and two replicates of it."""
     folder = tmp_path_factory.mktemp("replicates")
     (folder / "mine.py").write_text(SPACE)
     command = ["--dataset", "synthetic", "--data-dir", str(synthetic_dir), "--runs-dir", str(folder), "--quiet"]
     command += ["--space", f"{folder / 'mine.py'}:small", "--gpus-per-trial", "0", "--name", "repeated"]
     command += ["--samples", "3", "--max-epochs", "2", "--final-epochs", "1", "--final-seeds", "2"]
-    assert run.main([*command, "--finalists", "2", "--finalist-splits", "2", "--replicates", "2"]) == 0
+    assert run.main([*command, "--finalists", "2", "--replicates", "2"]) == 0
     return results.load_run(folder / "repeated")
 
 
@@ -74,16 +74,6 @@ def test_the_study_reports_what_its_replicates_agree_on(repeated: results.Run) -
     assert "Chosen: " in said
     cost = results.budget(repeated)
     assert cost.loc["replicates", "epochs"] == sum(results.budget(each)["epochs"].sum() for each in repeated.replicates)
-
-
-def test_finalists_are_compared_on_several_splits_and_which_ones_is_recorded(repeated: results.Run) -> None:
-    splits = repeated.study["finalist_splits"]
-    assert len(splits) == 2
-    assert str(repeated.study["arguments"]["split_seed"]) in splits
-    seeds = [seed for each in splits.values() for seed in each]
-    assert len(set(seeds)) == 2 * 2
-    assert set(repeated.finalist_epochs["seed"]) == set(seeds)
-    assert results.finalists(repeated)["seeds"].tolist() == [4, 4]
 
 
 def test_a_complete_replicate_is_not_repeated_and_one_that_was_cut_off_comes_to_the_same_end(
