@@ -43,7 +43,7 @@ def _seeds(asked: int, run: results.Run, best: set[int]) -> int:
 
     Further `--final-seeds` of a resumed study are for the final only: what the test set has seen is not chosen anew.
     """
-    known = results.finalists(run)["seeds"]
+    known = run.finalist_epochs.groupby("trial")["seed"].nunique()
     return min(asked, int(known[sorted(best)].min())) if len(run.final_epochs) and best <= set(known.index) else asked
 
 
