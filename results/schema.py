@@ -169,6 +169,10 @@ class Attribution(Model):
     recipe: Step
 
 
+class SeedsNeeded(Model):
+    seeds: Count | None = None
+
+
 class MetricsFile(Model):
     """final/metrics.json of a search."""
 
@@ -183,6 +187,8 @@ class MetricsFile(Model):
     final_epochs: Count
     attribution: Attribution | None = None
     notes: list[str] = []
+    seeds_needed: SeedsNeeded | None = None
+    candidate_label_errors: list[Count] = []
 
 
 class BaselineMetricsFile(Model):
@@ -192,6 +198,7 @@ class BaselineMetricsFile(Model):
     published_accuracy: Share | None = None
     published_train_loss: dict[Annotated[str, Field(pattern=r"^\d{1,9}$")], FiniteFloat] = {}
     final_epochs: Count
+    candidate_label_errors: list[Count] = []
 
 
 class DataFile(Model):

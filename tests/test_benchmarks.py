@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import search_quality
+from benchmarks import same_recipe, search_quality
 from benchmarks.curves import EPOCHS, RECIPES, drawn
 from benchmarks.schedulers import POLICIES, SAMPLES, Curves, Promotion, Tpe, load_curves, shuffled, simulate
 
@@ -84,3 +84,12 @@ def test_the_recorded_studies_are_complete_and_every_arm_has_every_seed() -> Non
     assert (studies.loc["random search", "count"] == search_quality.COMPLETE_TRIALS * search_quality.EPOCHS).all()
     for curves in search_quality.incumbents(table).values():
         assert (np.diff(curves) >= 0).all()
+
+
+def test_pairs_of_networks_that_differ_by_mcnemar_are_counted() -> None:
+    right = np.arange(1000) < 600
+    other = right.copy()
+    other[:40] = False  # 40 images that the other networks alone get wrong: p is far below 0.05
+    differ, disagreement = same_recipe.share_that_differs(np.stack([right, right, other]))
+    assert differ == pytest.approx(2 / 3)
+    assert disagreement == pytest.approx(2 / 3 * 0.04)

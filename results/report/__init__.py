@@ -29,7 +29,7 @@ from results.ranges import moves
 from results.report.provenance import command, provenance
 from results.report.sections import sections
 from results.report.summary import compared_recipe, difference, facts, notices, published, role, verdict
-from results.report.trials import mistakes, trials_table
+from results.report.trials import label_errors, mistakes, trials_table
 from results.run import Run
 from results.run_directory import write_atomically
 
@@ -75,6 +75,8 @@ def render(run: Run, *, refresh_seconds: int | None = None) -> str:
         recipe=compared_recipe(run.base),
         sections=sections(run),
         mistakes=mistakes(run),
+        label_errors=label_errors(run),
+        doubtful=len((run.final or {}).get("candidate_label_errors", [])),
         role_name=role(run).replace("_", " "),
         evidence=sentences(run),
         findings=diagnose(run),

@@ -11,7 +11,8 @@ from markupsafe import Markup
 from results import palette, plots
 from results.doctor import diagnose
 from results.evidence import sentences
-from results.formatting import on_one_line
+from results.formatting import on_one_line, word
+from results.replicates import of_run
 from results.report.data import Table, about_data
 from results.report.summary import role
 from results.run import Run
@@ -89,10 +90,41 @@ def sections(run: Run) -> list[Section]:
     if of_baseline:
         return [recipe, test, *data, reproduce]
     begun = [] if len(run.trials) else ["No trial has begun."]
-    evidence = [Section("evidence", "How far to trust it, and what it cost")] if sentences(run) else []
+    trust = Section("evidence", "How far to trust it, and what it cost", tables=_replicates(run))
+    evidence = [trust] if sentences(run) else []
     findings = Section("findings", "Findings", begun or ([] if diagnose(run) else ["Nothing seems wrong."]))
     trials = Section("trials", "All trials", begun)
     return [recipe, _search(run), test, *evidence, findings, *data, trials, reproduce]
+
+
+def _replicates(run: Run) -> list[Table]:
+    """What the study and its replicates found, and how often each choice came back."""
+    repeated = of_run(run)
+    if repeated is None:
+        return []
+    names = ["this study", *(f"replicate {each.path.name}" for each in run.replicates)]
+    paths = [str(each.path) for each in (run, *run.replicates)]
+    scores = [
+        [
+            names[paths.index(str(path))],
+            f"{row['winner']:.2%}",
+            f"{row['baseline']:.2%}",
+            f"{100 * row['difference']:+.2f}",
+            row["verdict"],
+        ]
+        for path, row in repeated.scores.iterrows()
+    ]
+    choices = [
+        [str(name), word(value), f"{row['studies']:.0f} of {len(repeated.scores)}"]
+        for (name, value), row in repeated.choices.iterrows()  # type: ignore[misc]
+        if name not in repeated.ranges.index
+    ]
+    ranges = [[str(name), *(word(row[each]) for each in row.index)] for name, row in repeated.ranges.iterrows()]
+    return [
+        Table("The study and its replicates", ["", "winner", "baseline", "points", "verdict"], scores),
+        *([Table("Choices that won", ["hyperparameter", "value", "studies"], choices)] if choices else []),
+        *([Table("Numbers that won", ["hyperparameter", "median", "lowest", "highest"], ranges)] if ranges else []),
+    ]
 
 
 def _search(run: Run) -> Section:

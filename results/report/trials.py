@@ -1,4 +1,4 @@
-"""The table of all trials, cell by cell, and the winner's most confident mistakes."""
+"""The table of all trials, cell by cell, and pictures of test images."""
 
 import base64
 from collections.abc import Hashable
@@ -88,23 +88,45 @@ def _filter_example(run: Run) -> str:
 
 def mistakes(run: Run) -> list[dict[str, str]]:
     """The pictures in final/mistakes/ with what their predictions say, surest first."""
+    table = _pictured(run, "mistakes")
+    confidence = f"{role(run)}_confidence"
+    return _shown(run, table if table.empty else table.sort_values(confidence, ascending=False))
+
+
+def label_errors(run: Run) -> list[dict[str, str]]:
+    """The pictures in final/label-errors/, candidates for a wrong label, the most doubtful first."""
+    table = _pictured(run, "label-errors")
+    candidates = (run.final or {}).get("candidate_label_errors", [])
+    return _shown(run, table.reindex([image for image in candidates if image in table.index]))
+
+
+def _pictured(run: Run, folder: str) -> pd.DataFrame:
+    """Of the test images that have a picture in a folder of final/: predictions.csv by image, and its `picture`."""
     side = role(run)
     if run.predictions is None or not {side, f"{side}_confidence"} <= set(run.predictions.columns):
-        return []
-    predictions = run.predictions.set_index("image")
-    names = plots.class_names(run)
-    found = (run.path / "final" / "mistakes").glob("*.png")
+        return pd.DataFrame()
+    found = (run.path / "final" / folder).glob("*.png")
     pictures = {int(path.stem): path for path in found if path.stem.isdecimal() and _is_small_file(path)}
-    shown = predictions[predictions.index.isin(list(pictures))].sort_values(f"{side}_confidence", ascending=False)
+    table = run.predictions.set_index("image")
+    table = table[table.index.isin(list(pictures))]
+    return table.assign(picture=[pictures[image] for image in table.index])
+
+
+def _shown(run: Run, table: pd.DataFrame) -> list[dict[str, str]]:
+    if table.empty:
+        return []
+    side, names = role(run), plots.class_names(run)
     return [
         {
             "image": str(image),
-            "uri": f"data:image/png;base64,{base64.b64encode(pictures[image].read_bytes()).decode()}",
+            "uri": f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}",
             "label": names[label],
             "taken_for": names[taken_for],
             "confidence": f"{confidence:.1%}",
         }
-        for image, label, taken_for, confidence in shown[["label", side, f"{side}_confidence"]].itertuples(name=None)
+        for image, label, taken_for, confidence, picture in table[
+            ["label", side, f"{side}_confidence", "picture"]
+        ].itertuples(name=None)
     ]
 
 

@@ -4,7 +4,7 @@ Each evaluation is written down before it happens, in study.json and in the ledg
 once per recipe and seed, also where the final was interrupted.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from study.training import models
 from study.training.cost import measure_costs
 from study.training.metrics import METRICS
 
-MISTAKES = 24
+PICTURES = 24  # at most, of mistakes and of candidate label errors
 # The search for test images that are also in training takes a minute for CIFAR-10's 60,000; it is left out beyond this.
 SEARCHED_FOR_LEAKS = 20_000
 # Of 8 x 8 digits the search calls most images near duplicates; it was checked on images of 32 x 32.
@@ -113,8 +113,12 @@ def _conclude(context: RunContext[Any], finished: Sequence[FinishedTraining]) ->
     table = _predictions({role: evaluated.first(role) for role in evaluated.roles}, test.labels)
     with atomic_write(folder.path / "predictions.csv") as file:
         table.to_csv(file, index=False)
-    _write_mistakes(table, evaluated.roles[0], test.images, folder.path / "mistakes")
-    write_json(folder.path / "metrics.json", {**_metrics(context, evaluated), "diverged": diverged})
+    metrics = _metrics(context, evaluated)
+    role = evaluated.roles[0]
+    mistakes = table[table[role] != table["label"]].nlargest(PICTURES, f"{role}_confidence")["image"]
+    _write_pictures(mistakes, test.images, folder.path / "mistakes")
+    _write_pictures(metrics["candidate_label_errors"][:PICTURES], test.images, folder.path / "label-errors")
+    write_json(folder.path / "metrics.json", {**metrics, "diverged": diverged})
     folder.copy()  # what was made of the weights is in the store before they are deleted
     _keep_weights(finished, folder)
 
@@ -322,13 +326,14 @@ def _predictions(first: Mapping[str, NDArray[np.float32]], labels: NDArray[np.in
     return table
 
 
-def _write_mistakes(table: pd.DataFrame, role: str, images: NDArray[np.uint8], folder: Path) -> None:
-    """The most confident mistakes of `role` as PNGs, named by the index of the test image."""
+def _write_pictures(numbers: Iterable[int], images: NDArray[np.uint8], folder: Path) -> None:
+    """Some test images as PNGs, named by their index, in place of those that were there."""
     folder.mkdir(exist_ok=True)
-    wrong = table[table[role] != table["label"]].nlargest(MISTAKES, f"{role}_confidence")
-    for image in wrong["image"]:
-        pixels = images[image]
-        Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(folder / f"{image}.png")
+    for old in folder.glob("*.png"):
+        old.unlink()
+    for number in numbers:
+        pixels = images[number]
+        Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(folder / f"{number}.png")
 
 
 def _keep_weights(finished: Sequence[FinishedTraining], folder: Folder) -> None:
