@@ -6,7 +6,7 @@ import signal
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from rich.console import Console
 
 import results
 from results import report, text
+from results.loggers import LoggerError, check_logger
 from search_spaces import SpaceError
 from study import model_card
 from study.config import Config, ReproduceConfig, StudyConfig, TrainingConfig, read_yaml, to_yaml, validate
@@ -30,7 +31,9 @@ from study.pipeline.problem import make_problem, space_name
 from study.pipeline.run_context import RunContext, run_phases
 from study.pipeline.runs import find_recipe, find_run, merge_resume_arguments
 from study.pipeline.start import Request, resume_run, start_run
+from study.pipeline.trackers import Trackers
 from study.recipe import Recipe, load_recipe
+from study.search.optuna_study import check_database
 from study.search.schedulers import SCHEDULERS, SchedulerSettings
 from study.storage.files import atomic_write, write_json
 from study.training.loop import Epoch
@@ -189,7 +192,9 @@ def load_winner(
 
 def run_study(given: Mapping[str, Any], call: Call) -> results.Run:
     """Starts or resumes a study with the settings `given`; prints what a study prints."""
-    config, run_dir = _config(StudyConfig, given, call, "search")
+    config, run_dir = merged_settings(StudyConfig, given, call, "search")
+    for name in config.log_to:
+        check_logger(name)
     output = _output(config)
     recorded = None if run_dir is None else _content(run_dir)
     loaded = _loadable(config, run_dir, given, output)
@@ -217,6 +222,8 @@ def run_study(given: Mapping[str, Any], call: Call) -> results.Run:
         )
     request = Request("study.run", config, loaded, call.command, content, output, problem)
     default = f"{datetime.now():%Y-%m-%d-%H%M%S}-{Path(space_name(config.space)).stem}-{config.samples}"
+    if config.storage_url is not None and run_dir is None:
+        check_database(config.storage_url, config.name or default)
     return _run(request, run_dir, default, STUDY_PHASES)
 
 
@@ -225,7 +232,7 @@ def run_reproduction(given: Mapping[str, Any], call: Call) -> results.Run:
     recipe = given.get("recipe", "baseline")
     if isinstance(recipe, Recipe):
         given = {**given, "recipe": "(from Python)"}
-    config, run_dir = _config(ReproduceConfig, given, call, "baseline")
+    config, run_dir = merged_settings(ReproduceConfig, given, call, "baseline")
     chosen = _reproduced_recipe(recipe, config, run_dir)
     content: dict[str, Any] = {}
     if run_dir is None:
@@ -272,7 +279,9 @@ def _baseline(config: StudyConfig) -> Recipe:
     return check_recipe_code(config.baseline, found, config.model_copy(update={"model": None}))
 
 
-def _config(kind: type[Config], given: Mapping[str, Any], call: Call, run_kind: str) -> tuple[Config, Path | None]:
+def merged_settings(
+    kind: type[Config], given: Mapping[str, Any], call: Call, run_kind: str
+) -> tuple[Config, Path | None]:
     """The settings, and the directory of the run that is resumed."""
     resume = call.resume
     if resume is None and not call.resume_or_start:
@@ -325,11 +334,15 @@ def _run(request: Request, run_dir: Path | None, default_name: str, phases: Any)
         try:
             request.output.say(describe(context))
             if isinstance(config, StudyConfig) and (config.dry_run or not config.quiet):
-                _view(context, "estimate", lambda: request.output.say(f"Time:   {estimate(context).in_words()}."))
+                _view(context, "estimate", lambda: _say_estimate(context))
             if getattr(config, "dry_run", False):
                 return _discard(context)
-            run_phases(context, phases)
-            return _conclude(context)
+            context = replace(context, trackers=_trackers(context))
+            try:
+                run_phases(context, phases)
+                return _conclude(context)
+            finally:
+                _view(context, "trackers", lambda: context.trackers.finish(results.load_run(context.run_dir)))
         finally:
             context.lock.release()
     finally:
@@ -352,6 +365,17 @@ def _conclude(context: RunContext[Any]) -> results.Run:
         _view(context, "report", lambda: report.write(results.load_run(context.run_dir)))
     context.folder.copy()
     return results.load_run(context.run_dir)
+
+
+def _say_estimate(context: RunContext[Any]) -> None:
+    expected = estimate(context)
+    context.study.update(estimate=expected.as_json())
+    context.output.say(f"Time:   {expected.in_words()}.")
+
+
+def _trackers(context: RunContext[Any]) -> Trackers:
+    names = getattr(context.config, "log_to", [])
+    return Trackers(names, context.run_dir, context.study.content, lambda line: context.output.say(f"warning: {line}"))
 
 
 def _discard(context: RunContext[Any]) -> results.Run:
@@ -387,7 +411,7 @@ def errors_as_study_errors() -> Iterator[None]:
     """Errors of the packages below study, which do not know StudyError, become one with the same words."""
     try:
         yield
-    except (SpaceError, results.RunError) as error:
+    except (SpaceError, results.RunError, LoggerError) as error:
         raise StudyError(str(error)) from error
 
 

@@ -20,6 +20,7 @@ from study.execution.resources import Slots
 from study.execution.trainable import WorkerSetup
 from study.pipeline.output import Output
 from study.pipeline.own_code import OwnCode
+from study.pipeline.trackers import NO_TRACKERS, Trackers
 from study.search.problem import SearchProblem, derived_seed
 from study.storage.store import Folder
 from study.storage.study_file import StudyFile, now
@@ -39,6 +40,7 @@ class RunContext(Generic[Config]):
         program: of the command that resumes it, such as "study.run".
         folder: the run directory and its place in the store.
         problem: what a search varies; None for a run without a search.
+        trackers: what follows the search from outside.
     """
 
     program: str
@@ -51,6 +53,7 @@ class RunContext(Generic[Config]):
     output: Output
     lock: FileLock
     problem: SearchProblem | None = None
+    trackers: Trackers = NO_TRACKERS
 
     @property
     def run_dir(self) -> Path:
