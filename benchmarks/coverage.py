@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import norm, t
 
-from results.recipes import FEW_SEEDS
+from results.recipe_comparison import FEW_SEEDS
 
 # Variances in squared points: of one network's answers by chance, and of a difference by the choice of images.
 CHANCE, IMAGES = 0.1, 0.05
@@ -96,7 +96,7 @@ def accuracies(cell: Cell, studies: int, difference: float, random: np.random.Ge
 
 
 def own_low(winner: Points, baseline: Points) -> Points:
-    """The lower end of the interval of results.recipes.of_values, of many studies at once; a test holds them equal."""
+    """The lower end of recipe_comparison.of_values' interval, for many studies at once; a test compares them."""
     seeds = winner.shape[1]
     parts = winner.var(axis=1, ddof=1) / seeds, baseline.var(axis=1, ddof=1) / seeds
     spread = parts[0] + parts[1]

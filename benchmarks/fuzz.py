@@ -26,7 +26,7 @@ from results import schema
 from study.api import Call, errors_as_study_errors, merged_settings
 from study.config import StudyConfig
 from study.errors import StudyError
-from study.pipeline.problem import make_problem
+from study.pipeline.make_problem import make_problem
 from study.recipe import BASELINE, load_recipe
 
 DEEP = "[" * 100_000 + "]" * 100_000

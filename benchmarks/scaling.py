@@ -34,8 +34,8 @@ from study.execution.ray_scheduler import RayScheduler
 from study.execution.recorder import Recorder
 from study.execution.resources import Slots
 from study.execution.runner import TrialSource, run_trials
-from study.execution.searcher import TrialSearcher
 from study.execution.trainable import EPOCH, SECONDS, WorkerSetup
+from study.execution.trial_searcher import TrialSearcher
 from study.recipe import BASELINE
 from study.search.optuna_study import OptunaDatabase, OptunaStudy
 from study.search.problem import SearchProblem

@@ -14,12 +14,12 @@ import optuna
 import pandas as pd
 
 from benchmarks.search_replay import ARMS, SAMPLES, Replay, Table, tables
-from results.enough import final_values, worth_of_more
 from results.events import State
+from results.further_search import final_values, worth_of_more
 
 
 def seen_finals(table: Table, replay: Replay) -> list[float]:
-    """The final values as `results.enough` expects them of a replayed study."""
+    """The final values as `results.further_search` expects them of a replayed study."""
     state = State(replay.events)
     return list(final_values(state, f"val_{table.metric.name}", table.epochs).values())
 

@@ -28,7 +28,7 @@ from benchmarks.curves import splits
 from results.events import EpochFinished, Status, TrialEnded, TrialPaused
 from study import data
 from study.data import DataOptions
-from study.execution.searcher import TrialSearcher
+from study.execution.trial_searcher import TrialSearcher
 from study.recipe import BASELINE, Recipe
 from study.search.optuna_study import OptunaStudy
 from study.search.problem import SearchProblem

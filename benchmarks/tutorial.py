@@ -34,10 +34,10 @@ from study import data
 from study.config import StudyConfig
 from study.data import DataOptions, Dataset, Split
 from study.execution.cluster import start_ray
-from study.pipeline.output import Output
+from study.pipeline.console import Output
+from study.pipeline.prepare_run import Request, start_run
 from study.pipeline.run_context import RunContext, run_phases
 from study.pipeline.search import Search
-from study.pipeline.start import Request, start_run
 from study.recipe import BASELINE
 from study.search.problem import SearchProblem
 from study.search.schedulers import rungs

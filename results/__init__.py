@@ -33,7 +33,7 @@ from results.evidence import (
     rung_correlation,
     sentences,
 )
-from results.metric import Metric
+from results.metric import MetricInfo
 from results.next_space import next_space
 from results.published import against_publication
 from results.replicates import Replicates, replicates
@@ -43,7 +43,7 @@ from results.seed_deviation import grow_seed_deviations
 
 __all__ = [
     "Finding",
-    "Metric",
+    "MetricInfo",
     "Replicates",
     "Run",
     "RunError",

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from results import commands
+from results.formatting import on_one_line
 from results.run import RunError
 from results.run_directory import RUNS_DIR
 from results.terminal import discard_output, tolerate_any_output
-from results.words import on_one_line
 
 FORMATS = ("csv", "parquet", "json", "optuna")
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from results.formatting import count
 from results.run import Run
-from results.words import count
 
 if TYPE_CHECKING:
     import optuna

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from results.calibration import Labels
-from results.paired import CONFIDENCE, Interval
-from results.recipes import Estimate, ImagesPart, of_values
+from results.model_comparison import CONFIDENCE, Interval
+from results.recipe_comparison import Estimate, ImagesPart, of_values
 from results.seed_deviation import SeedDeviation
 
 RESAMPLES = 2000
@@ -97,7 +97,7 @@ def recipes_difference(
 
     The percentile interval over seeds and images alike is too short with few seeds; so the bootstrap gives the variance
     of the images only, and the seeds have Student's t as for accuracy. With the metric "accuracy" the result is that of
-    results.recipes.of_accuracies, up to the bootstrap's own chance.
+    results.recipe_comparison.of_accuracies, up to the bootstrap's own chance.
 
     Args:
         labels: true classes, int64 [N].

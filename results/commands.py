@@ -16,11 +16,11 @@ from results import terminal
 from results.analysis import best, leaderboard
 from results.comparison import compare
 from results.doctor import diagnose
+from results.formatting import count, mean_accuracy, on_one_line
 from results.next_space import next_space
 from results.run import Run, RunError
 from results.run_directory import find_runs, load_run, read_events
-from results.text import show
-from results.words import count, mean_accuracy, on_one_line
+from results.show import show
 
 
 class UsageError(ValueError):
@@ -125,7 +125,7 @@ def run_compare(asked: argparse.Namespace) -> None:
         )
     console = terminal.console()
     if (table["dataset"] == "synthetic").any():
-        console.print("Synthetic images: no number here says anything about CIFAR-10.", style="bold yellow")
+        console.print("Synthetic images: no number here says anything about real ones.", style="bold yellow")
     console.print(rows)
     first = table.index[0]
     for path, row in table.iloc[1:].iterrows():
@@ -192,8 +192,9 @@ def _export_optuna(run: Run, output: Path) -> None:
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     output.touch()  # a directory that is not there is said in a line, before SQLite says it in many
-    study = optuna.create_study(study_name=run.name, storage=f"sqlite:///{output}", direction="maximize")
-    study.add_trials(run.to_optuna().trials)
+    exported = run.to_optuna()
+    study = optuna.create_study(study_name=run.name, storage=f"sqlite:///{output}", direction=exported.direction)
+    study.add_trials(exported.trials)
 
 
 def run_list(asked: argparse.Namespace) -> None:

@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 
 from results.analysis import ENOUGH_TRIALS_EACH, leaderboard, rank_correlation
+from results.formatting import count
 from results.metric import ACCURACY
 from results.ranges import leaders, moves
 from results.run import Run
 from results.seed_deviation import pooled, published
 from results.significance import Z95
-from results.words import count
 
 Severity = Literal["serious", "notable", "minor"]
 OVERFIT = 0.75  # of the validation loss: a training loss below this share of it
@@ -169,7 +169,7 @@ def _leaders_alike(run: Run) -> Iterator[Finding]:
             f"equal ones, {n:,} validation images and other seeds make up to {100 * chance:.2f} in 95% of cases. "
             f"{count(alike, 'completed trial')} in all lie so close to the best."
         )
-        suggestion = f"Take them for equal and choose by cost, or train them again: `--finalists {min(alike, 5)}`."
+        suggestion = f"Treat them as equal and choose by cost, or train them again: `--finalists {min(alike, 5)}`."
         yield Finding("leaders within noise", "notable", evidence, suggestion)
 
 
@@ -184,7 +184,7 @@ def _too_few_trials(run: Run) -> Iterator[Finding]:
     if len(run.trials) and usable < ENOUGH_TRIALS_EACH * hyperparameters:
         evidence = (
             f"{count(usable, 'usable trial')} for {count(hyperparameters, 'hyperparameter')}; {ENOUGH_TRIALS_EACH} for "
-            "each are a fair start."
+            "each are recommended."
         )
         suggestion = f"`--samples {ENOUGH_TRIALS_EACH * hyperparameters}`, or a `--space` with fewer hyperparameters."
         yield Finding("too few trials", "notable", evidence, suggestion)
@@ -239,7 +239,7 @@ def _underfitting(run: Run) -> Iterator[Finding]:
 
 
 def _trains_as_it_validates(recipe: dict[str, object]) -> bool:
-    softening = ("dropout", "label_smoothing", "translate", "cutout", "jitter", "mixup", "cutmix", "rotate", "noise")
+    softening = ("dropout", "label_smoothing", "translate", "cutout", "jitter", "mixup", "cutmix")
     return not any(recipe.get(name) for name in softening) and recipe.get("flip", "none") in ("none", False)
 
 
@@ -269,7 +269,7 @@ def _duplicates(run: Run) -> Iterator[Finding]:
     listed = "; ".join(" and ".join(map(str, group)) for group in groups[:3])
     more = f" and {len(groups) - 3} more such groups" if len(groups) > 3 else ""
     evidence = f"Trials {listed}{more} have the same config; only their seeds differ."
-    suggestion = "What differs between them is luck: read it as the noise of every other trial, or widen the space."
+    suggestion = "They differ by seed noise only: expect the same noise in every other trial, or widen the space."
     yield Finding("duplicates", "minor", evidence, suggestion)
 
 

@@ -4,9 +4,9 @@
     for line in lines:
         state.apply(from_json(json.loads(line)))
 
-Their JSON is format 1 of docs/run-directory.md. The event log is the truth: the searcher, the scheduler, the progress
-display and the tables see `State`, whether the study runs for the first time or is resumed. `study` writes events,
-`results` reads them; they live here because `study` may import `results` and not the other way round.
+Their JSON is format 1 of docs/run-directory.md. The event log is the source of truth: the searcher, the scheduler, the
+progress display and the tables see `State`, whether the study runs for the first time or is resumed. `study` writes
+events, `results` reads them; they live here because `study` may import `results` and not the other way round.
 """
 
 from collections.abc import Iterable, Mapping

@@ -13,9 +13,9 @@ import pandas as pd
 
 from results.analysis import incumbent, leaderboard
 from results.budget_curve import budget_curve
+from results.formatting import duration
 from results.run import Run
 from results.significance import Z95
-from results.words import duration
 
 FEWEST_FOR_A_CURVE = 4
 
@@ -263,14 +263,15 @@ def _on_control(run: Run) -> str:
     found = control(run)
     if found is None:
         return ""
-    keep = "earned its keep" if found["difference"] > found["chance"] else "did not earn its keep"
+    keep = "was better than random search" if found["difference"] > found["chance"] else "was worse than random search"
     if abs(found["difference"]) <= found["chance"]:
         keep = "cannot be told from random search"
     return (
         f"Control: after {found['epochs']:,} epochs each, the search had found {found['search']:.2%} validation "
         f"accuracy and random search {found['control']:.2%}. In this run the search {keep}: "
         f"{100 * found['difference']:+.2f} points, where the choice of {run.study['data']['validation']:,} validation "
-        f"images makes ±{100 * found['chance']:.2f} (95%). One run of each: another --seed may say otherwise."
+        f"images alone explains up to ±{100 * found['chance']:.2f} (95%). One run of each: another --seed may give "
+        f"another result."
     )
 
 
@@ -308,8 +309,8 @@ def _on_budget_curve(run: Run) -> str:
     if run.control is not None:
         curves["control"] = budget_curve(run.control)
     said = [
-        f"half of the {name}'s {len(table)} trials would be expected to find "
-        f"{run.metric.text(table['expected_best'].iloc[len(table) // 2 - 1])} in place of "
+        f"with half of the {name}'s {len(table)} trials the expected best is "
+        f"{run.metric.text(table['expected_best'].iloc[len(table) // 2 - 1])}, with all of them "
         f"{run.metric.text(table['expected_best'].iloc[-1])}"
         for name, table in curves.items()
         if len(table) >= FEWEST_FOR_A_CURVE

@@ -5,7 +5,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class Metric:
+class MetricInfo:
     """A validation metric.
 
     Attributes:
@@ -54,4 +54,4 @@ class Metric:
         return f"{100 * value:{flag}.2f} points" if self.is_share else f"{value:{flag}.4f}"
 
 
-ACCURACY = Metric("accuracy", "max", "{:.2%}")
+ACCURACY = MetricInfo("accuracy", "max", "{:.2%}")

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from results.analysis import leaderboard
+from results.formatting import word
 from results.run import Run
-from results.words import word
 
 # The best lies on an edge in the outermost tenth of a range, if the other leaders are in its outermost quarter.
 EDGE, NEAR = 0.1, 0.25

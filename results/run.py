@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from results.metric import Metric
+from results.metric import MetricInfo
 from results.tables import measured_columns
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Run:
     path: Path
     study: Mapping[str, Any]
     status: str
-    metric: Metric
+    metric: MetricInfo
     trials: pd.DataFrame
     epochs: pd.DataFrame
     best: Mapping[str, Any] | None

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from results import schema
 from results.events import Event, EventError, State, TrialStarted
-from results.metric import ACCURACY, Metric
+from results.metric import ACCURACY, MetricInfo
 from results.run import Run, RunError
 from results.tables import epochs_table, labelled_epochs_table, trials_table
 
@@ -134,7 +134,7 @@ def _read(path: Path, lock: Path | None = None) -> Run:
     log = path / "epochs.jsonl"
     if not log.exists() and study["kind"] == "search" and study["status"] == "finished":
         raise RunError(f"{log} is missing: the study has finished, but the log of its trials is gone")
-    metric = Metric(**study["metric"]) if study.get("metric") else ACCURACY
+    metric = MetricInfo(**study["metric"]) if study.get("metric") else ACCURACY
     reader, status = _Reader(path, metric), _status(study["status"], lock or path / ".lock")
     state = reader.state("", ())
     epochs = epochs_table(state, metric)
@@ -178,7 +178,7 @@ def read_status(path: Path) -> str:
 class _Reader:
     """Reads the files of one run directory; what is damaged is left out and named in `dropped`."""
 
-    def __init__(self, path: Path, metric: Metric) -> None:
+    def __init__(self, path: Path, metric: MetricInfo) -> None:
         self.path, self.metric = path, metric
         self.dropped: list[str] = []
 

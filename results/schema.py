@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator
 
 from results.events import Event, from_json
-from results.words import on_one_line
+from results.formatting import on_one_line
 
 _LARGEST = 2**63 - 1
 _DEEPEST = 64  # levels of nested JSON; a run's files have fewer than ten

@@ -4,7 +4,7 @@
     python -m results.seed_deviation runs --output FILE     # the same, and write the table
 
 The published table, results/seed_deviation.csv, has one row a recipe that was trained from several seeds. A verdict
-from one or few seeds pools it with the study's own seeds (results/recipes.py).
+from one or few seeds pools it with the study's own seeds (results/recipe_comparison.py).
 """
 
 import argparse

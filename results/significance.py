@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from results.paired import (
+from results.model_comparison import (
     CONFIDENCE,
     SIGNIFICANCE,
     Z95,
@@ -24,7 +24,7 @@ from results.paired import (
     paired_difference,
     wilson,
 )
-from results.recipes import POWER, Estimate, Probability, of_accuracies
+from results.recipe_comparison import POWER, Estimate, Probability, of_accuracies
 from results.seed_deviation import SeedDeviation
 
 __all__ = [

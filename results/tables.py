@@ -9,13 +9,13 @@ from typing import Any
 import pandas as pd
 
 from results.events import State, TrialState
-from results.metric import Metric
+from results.metric import MetricInfo
 
 _METRICS = ("train_loss", "val_loss", "val_accuracy")  # of every study, in this order
 _TIMES = ("seconds", "time_total_s", "time")
 
 
-def epochs_table(state: State, metric: Metric) -> pd.DataFrame:
+def epochs_table(state: State, metric: MetricInfo) -> pd.DataFrame:
     """One row per trial and epoch, by number and epoch."""
     trials = sorted(state.trials.values(), key=lambda trial: trial.number)
     rows = [
@@ -24,7 +24,7 @@ def epochs_table(state: State, metric: Metric) -> pd.DataFrame:
     return _table(rows, {"number": "int64", "trial_id": "str"}, metric)
 
 
-def labelled_epochs_table(state: State, labels: Mapping[str, str], metric: Metric) -> pd.DataFrame:
+def labelled_epochs_table(state: State, labels: Mapping[str, str], metric: MetricInfo) -> pd.DataFrame:
     """One row per training and epoch of a phase that tells its trainings apart by `labels` (name -> dtype).
 
     Of a training that was begun again under another number, as a larger study's new winner is, the last counts.
@@ -43,7 +43,7 @@ def _rows(trial: TrialState) -> Iterable[dict[str, Any]]:
         yield {"training_iteration": epoch.epoch, **epoch.metrics, **times}
 
 
-def _table(rows: Sequence[Mapping[str, Any]], of_training: Mapping[str, str], metric: Metric) -> pd.DataFrame:
+def _table(rows: Sequence[Mapping[str, Any]], of_training: Mapping[str, str], metric: MetricInfo) -> pd.DataFrame:
     measured = dict.fromkeys([*_METRICS, metric.column, *(name for row in rows for name in row)])
     names = [name for name in measured if name not in (*of_training, "training_iteration", *_TIMES)]
     dtypes = {**of_training, "training_iteration": "int64", **dict.fromkeys([*names, *_TIMES], "float64")}
@@ -51,7 +51,7 @@ def _table(rows: Sequence[Mapping[str, Any]], of_training: Mapping[str, str], me
 
 
 def trials_table(
-    state: State, epochs: pd.DataFrame, hyperparameters: Iterable[str], metric: Metric, *, is_running: bool
+    state: State, epochs: pd.DataFrame, hyperparameters: Iterable[str], metric: MetricInfo, *, is_running: bool
 ) -> pd.DataFrame:
     """One row per trial, by number.
 
@@ -88,7 +88,7 @@ def _status(trial: TrialState, is_running: bool) -> str:
     return "running" if is_running else "interrupted"
 
 
-def measured_columns(epochs: pd.DataFrame, numbers: "pd.Index[int]", metric: Metric) -> dict[str, "pd.Series[Any]"]:
+def measured_columns(epochs: pd.DataFrame, numbers: "pd.Index[int]", metric: MetricInfo) -> dict[str, "pd.Series[Any]"]:
     """The columns of the trials table that say how far each trial came, and what it had there."""
     last = epochs.drop_duplicates("number", keep="last").set_index("number").reindex(numbers)
     known = epochs.dropna(subset=metric.column)

@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, json
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from results.metric import Metric
+from results.metric import MetricInfo
 
 _STATES = {
     "completed": TrialState.COMPLETE,
@@ -26,7 +26,7 @@ _STATES = {
 
 def optuna_study(
     name: str,
-    metric: Metric,
+    metric: MetricInfo,
     hyperparameters: Mapping[str, Mapping[str, Any]],
     trials: pd.DataFrame,
     epochs: pd.DataFrame,
@@ -50,7 +50,7 @@ def optuna_study(
     return study
 
 
-def _empty_study(name: str, metric: Metric) -> optuna.Study:
+def _empty_study(name: str, metric: MetricInfo) -> optuna.Study:
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:

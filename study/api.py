@@ -14,24 +14,26 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 import results
-from results import report, text
+from results import report
 from results.loggers import LoggerError, check_logger
+from results.show import show
 from search_spaces import SpaceError
 from study import model_card
 from study.config import Config, ReproduceConfig, StudyConfig, TrainingConfig, read_yaml, to_yaml, validate
 from study.data import DataOptions
 from study.errors import StudyError, StudyInterrupted, UsageError
 from study.execution import cluster
+from study.pipeline.console import Output
 from study.pipeline.estimate import estimate
-from study.pipeline.output import Output
-from study.pipeline.own_code import check_recipe_code, verified
+from study.pipeline.find_run import find_recipe, find_run
+from study.pipeline.make_problem import make_problem, space_name
 from study.pipeline.phases import REPRODUCE_PHASES, STUDY_PHASES
 from study.pipeline.plan import describe
-from study.pipeline.problem import make_problem, space_name
+from study.pipeline.prepare_run import Request, resume_run, start_run
+from study.pipeline.resume_settings import merge_resume_arguments
 from study.pipeline.run_context import RunContext, run_phases
-from study.pipeline.runs import find_recipe, find_run, merge_resume_arguments
-from study.pipeline.start import Request, resume_run, start_run
 from study.pipeline.trackers import Trackers
+from study.pipeline.trusted_code import check_recipe_code, verified
 from study.recipe import Recipe, load_recipe
 from study.search.optuna_study import check_database
 from study.search.schedulers import SCHEDULERS, SchedulerSettings
@@ -39,7 +41,7 @@ from study.storage.files import atomic_write, write_json
 from study.training.loop import Epoch
 
 if TYPE_CHECKING:
-    from study.pipeline.replaying import Replay
+    from study.pipeline.replay_trial import Replay
     from study.winner import Winner
 
 
@@ -152,7 +154,7 @@ def replay(
     Raises:
         StudyError: there is no such trial, or the images are not those of the run.
     """
-    from study.pipeline.replaying import replay as replay_trial
+    from study.pipeline.replay_trial import replay as replay_trial
 
     with _in_python():
         run_dir = run.path if isinstance(run, results.Run) else find_run(run, Path(runs_dir))
@@ -183,7 +185,7 @@ def load_winner(
         StudyError: the run has no finished final, its files are damaged, or its code may not be executed.
     """
     from study import winner
-    from study.pipeline.own_code import Permission
+    from study.pipeline.trusted_code import Permission
 
     with _in_python():
         run_dir = run.path if isinstance(run, results.Run) else find_run(run, Path(runs_dir))
@@ -358,7 +360,7 @@ def _conclude(context: RunContext[Any]) -> results.Run:
     if output.quiet and run.final is not None and "sentence" in run.final:
         output.console.print(run.final["sentence"], highlight=False, soft_wrap=True, markup=False)
     if not output.quiet:
-        text.show(run, output.console)
+        show(run, output.console)
     with context.study.timed("report"):
         if run.final is not None:
             _view(context, "model card", lambda: model_card.write(context.run_dir))

@@ -124,8 +124,8 @@ def load_winner(arguments: argparse.Namespace) -> "Winner":
     Raises:
         StudyError: as study.winner.load.
     """
-    from study.pipeline.own_code import Permission
-    from study.pipeline.runs import find_run
+    from study.pipeline.find_run import find_run
+    from study.pipeline.trusted_code import Permission
     from study.winner import load
 
     run_dir = find_run(arguments.run, Path(arguments.runs_dir))

@@ -237,7 +237,7 @@ class StudyConfig(TrainingConfig):
     )
     recipe: Texts = setting(
         ["baseline"],
-        "the recipe of trial 0, which also gives all fields that the space does not set",
+        "the recipe of trial 0; also the value of every field that the space does not set",
         group="search",
         on_resume="keep",
         metavar="NAME|FILE|RUN",
@@ -254,14 +254,14 @@ class StudyConfig(TrainingConfig):
     )
     sampler: str = setting(
         "prior",
-        "which trial comes next: prior (what practice recommends, and changes of the best), tpe or random",
+        "which trial comes next: prior (recommended values, then variations of the best trials), tpe or random",
         group="search",
         on_resume="keep",
         before="tpe",
     )
     scheduler: str = setting(
         "curves",
-        "which trials are paused and promoted: curves (a chance to end best), asha, top-k or none",
+        "which trials are paused and promoted: curves (those that may still end best), asha, top-k or none",
         group="search",
         on_resume="keep",
         before="asha",
@@ -270,7 +270,7 @@ class StudyConfig(TrainingConfig):
         10, "epochs of a trial that is not stopped early", group="search", on_resume="keep", ge=1, metavar="N"
     )
     grace_period: int = setting(
-        1, "epochs of each trial before the first comparison", group="search", on_resume="keep", ge=1, metavar="N"
+        1, "epochs before trials are compared for the first time", group="search", on_resume="keep", ge=1, metavar="N"
     )
     reduction_factor: int = setting(
         2, "ASHA promotes one trial in N at each rung", group="search", on_resume="keep", ge=2, metavar="N"

@@ -1,4 +1,4 @@
-"""The errors that a user can mend. Each message is one line that says what was given and what is allowed.
+"""The errors that a user can fix. Each message is one line that says what was given and what is allowed.
 
 The command lines print it and exit with 2 (bad input) or 1 (the study failed); from Python it is raised.
 """

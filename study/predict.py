@@ -160,7 +160,7 @@ def _labelled(winner: "Winner", folder: Path) -> "tuple[list[Item], NDArray[np.i
 
 
 def _proportion(metric: str, class_name: str | None, right: "NDArray[np.bool_]") -> Score:
-    from results.paired import wilson
+    from results.model_comparison import wilson
 
     interval = wilson(int(right.sum()), len(right))
     return Score(metric, class_name, float(right.mean()), interval.low, interval.high, len(right))

@@ -85,11 +85,11 @@ class Recipe:
     beta1: float = _number(0.9, 0.0, 0.9999, "decay of Adam's first moment")
     beta2: float = _number(0.999, 0.0, 0.99999, "decay of Adam's second moment, and of RMSprop's square average")
     weight_decay: float = _number(0.0, 0.0, 1.0, "L2 penalty, decoupled in adamw")
-    batch_size: int = _integer(32, 1, 10_000, "images a step")
+    batch_size: int = _integer(32, 1, 10_000, "images per step")
     label_smoothing: float = _number(0.0, 0.0, 0.9, "probability mass spread over all classes")
 
     # The learning-rate schedule, over the training's own epochs
-    schedule: str = _registered("constant", SCHEDULES, unit="shape of the decay")
+    schedule: str = _registered("constant", SCHEDULES, unit="learning-rate schedule")
     warmup: float = _number(0.0, 0.0, 0.9, "share of the training in which lr rises linearly from lr / 25")
     gamma: float = _number(0.1, 0.0, 1.0, "factor of step's two drops, at 1/2 and 3/4 of the training", above=True)
 
@@ -100,7 +100,7 @@ class Recipe:
         "dataset",
         "cifar10",
         "imagenet",
-        unit="mean and std subtracted and divided by: 0.5, or measured",
+        unit="pixel mean and standard deviation: 0.5 (half), or measured",
     )
     flip: str = _choice("none", "none", "random", "alternating", unit="horizontal flip")
     translate: int = _integer(0, 0, 16, "pixels, largest shift each way, edges reflected")
@@ -111,13 +111,13 @@ class Recipe:
 
     # The classes
     class_weights: str = _choice(
-        "none", "none", "balanced", unit="weight of each image in the loss: 1, or inversely as its class's images"
+        "none", "none", "balanced", unit="class weights in the loss: 1, or inverse to the number of images"
     )
     batch_sampling: str = _choice(
         "uniform",
         "uniform",
         "balanced",
-        unit="images of an epoch: each once, or drawn so that classes are equally likely",
+        unit="images of an epoch: each once, or drawn with equal chances for all classes",
     )
 
     # The training

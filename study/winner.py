@@ -6,7 +6,7 @@
     winner.module(torch.from_numpy(images))     # the same, as a torch.nn.Module
 
 Only weights-only torch files and JSON are read. A network or a trainer of the user's own is executed under the same
-rules as when a run is resumed, see study.pipeline.own_code.
+rules as when a run is resumed, see study.pipeline.trusted_code.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,10 +22,10 @@ import results
 from study.data.dataset import CIFAR10, ImageSpec, Split
 from study.data.inputs import list_images, read_images
 from study.errors import DataError, ModelError, StudyError
-from study.pipeline.own_code import Permission, verified_network
+from study.pipeline.trusted_code import Permission, verified_network
 from study.recipe import Recipe
 from study.training.loop import Training, normalization
-from study.training.trainer import OwnTraining, Trainer, build_trainer, load_final_state
+from study.training.trainer import Trainer, UserTrainer, build_trainer, load_final_state
 
 # Images that are decoded and classified at a time.
 BATCH = 256
@@ -72,7 +72,7 @@ class Winner:
     def __init__(self, trainer: Trainer, recipe: Recipe, spec: ImageSpec, classes: list[str], run_dir: Path) -> None:
         self.trainer, self.recipe, self.spec, self.run_dir = trainer, recipe, spec, run_dir
         self.classes_: NDArray[np.str_] = np.array(classes)
-        self._module: Any = trainer.own if isinstance(trainer, OwnTraining) else trainer
+        self._module: Any = trainer.own if isinstance(trainer, UserTrainer) else trainer
         if isinstance(trainer, Training):
             classifier = Classifier(trainer.model, *normalization(recipe, spec)).to(trainer.device).eval()
             self._module = classifier.requires_grad_(False)
@@ -205,7 +205,7 @@ def _load_state(trainer: Trainer, file: Path) -> None:
     except Exception as error:
         # A damaged file makes torch raise RuntimeError, EOFError, UnpicklingError, or what zipfile raises.
         raise ModelError(f"{file} cannot be read: {_one_line(error)}") from None
-    if isinstance(trainer, OwnTraining) and not trainer.saves_state:
+    if isinstance(trainer, UserTrainer) and not trainer.saves_state:
         # It would be trained again, on black images.
         raise ModelError(
             f"trainer {trainer.reference!r} cannot save its state, so its winner was not kept; give it state_dict and "

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from results.events import EpochFinished, Event, TrialEnded, TrialStarted
+from results.formatting import on_one_line
 from results.loggers.tracker import LoggerError, Tracker
 from results.run import Run
-from results.words import on_one_line
 
 
 def _tensorboard(run_dir: Path, study: Mapping[str, Any]) -> Tracker:

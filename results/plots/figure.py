@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from results.metric import Metric
+from results.formatting import on_one_line, word
+from results.metric import MetricInfo
 from results.palette import LIGHT, TEMPLATE, TITLE_HEIGHT
 from results.run import Run
-from results.words import on_one_line, word
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 COLOURS = {
@@ -78,7 +78,7 @@ def class_names(run: Run) -> list[str]:
     return known + [f"class {label}" for label in range(len(known), used)]
 
 
-def metric_axis(figure: go.Figure, metric: Metric, values: "pd.Series[float]", title: str = "") -> None:
+def metric_axis(figure: go.Figure, metric: MetricInfo, values: "pd.Series[float]", title: str = "") -> None:
     """Fits the y axis to `values`, as they are in the tables, but to no less than two points of a percentage."""
     low, high = metric.scale * float(values.min()), metric.scale * float(values.max())
     margin = max(0.05 * (high - low), 1 if metric.is_share else 1e-3 * max(abs(low), abs(high), 1e-6))
@@ -86,7 +86,7 @@ def metric_axis(figure: go.Figure, metric: Metric, values: "pd.Series[float]", t
     figure.update_yaxes(title=title, ticksuffix=suffix, range=[low - margin, high + margin])
 
 
-def hover_value(metric: Metric, axis: str = "y") -> str:
+def hover_value(metric: MetricInfo, axis: str = "y") -> str:
     """The metric's value in a plotly hover text."""
     return f"%{{{axis}:.2f}}%" if metric.is_share else f"%{{{axis}:.4f}}"
 

@@ -5,6 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from results import analysis
+from results.formatting import count
 from results.palette import LIGHT
 from results.plots.figure import (
     COLOURS,
@@ -16,7 +17,6 @@ from results.plots.figure import (
     predictions_of,
 )
 from results.run import Run
-from results.words import count
 
 
 def accuracies(run: Run) -> go.Figure:

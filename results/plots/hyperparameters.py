@@ -14,10 +14,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from results import analysis
+from results.formatting import count, word
 from results.palette import LIGHT
 from results.plots.figure import NothingToPlot, empty_figure, hover_value, metric_axis, plain
 from results.run import Run
-from results.words import count, word
 
 
 def importance(run: Run) -> go.Figure:

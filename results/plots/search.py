@@ -6,6 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from results import analysis
+from results.formatting import count, recipe_in_words
 from results.palette import LIGHT
 from results.plots.figure import (
     NothingToPlot,
@@ -17,7 +18,6 @@ from results.plots.figure import (
     plain,
 )
 from results.run import Run
-from results.words import count, recipe_in_words
 
 
 def learning_curves(run: Run) -> go.Figure:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from results.words import word
+from results.formatting import word
 
 
 @dataclass(frozen=True)

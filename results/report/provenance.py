@@ -3,9 +3,9 @@
 import shlex
 from collections.abc import Iterator
 
+from results.formatting import count
 from results.report.summary import role
 from results.run import Run
-from results.words import count
 
 
 def command(run: Run) -> str:

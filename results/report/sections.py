@@ -11,10 +11,10 @@ from markupsafe import Markup
 from results import palette, plots
 from results.doctor import diagnose
 from results.evidence import sentences
+from results.formatting import on_one_line
 from results.report.data import Table, about_data
 from results.report.summary import role
 from results.run import Run
-from results.words import on_one_line
 
 
 @dataclass(frozen=True)

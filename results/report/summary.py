@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from results import analysis
+from results.formatting import count, duration, mean_accuracy, word
 from results.published import against_publication
 from results.run import Run
-from results.text import state
-from results.words import count, duration, mean_accuracy, word
+from results.show import state
 
 _NOT_COMPARED = ("seed", "epochs")  # of a Recipe: they belong to one training, not to what is compared
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Headline:
     kind: str
     headline: str
     detail: str
@@ -33,7 +33,7 @@ def role(run: Run) -> str:
     return "recipe_under_test" if run.study["kind"] == "baseline" else "winner"
 
 
-def verdict(run: Run) -> Verdict:
+def verdict(run: Run) -> Headline:
     final = run.final
     if final is not None and "sentence" in final:
         headline, colon, detail = str(final["sentence"]).partition(": ")
@@ -42,16 +42,16 @@ def verdict(run: Run) -> Verdict:
             middle, _, detail = detail.partition(": ")
             headline = f"{headline}: {middle}"
         detail = detail[:1].upper() + detail[1:]
-        return Verdict(str(final["verdict"]).replace(" ", "-"), headline.rstrip(".") + ".", detail)
+        return Headline(str(final["verdict"]).replace(" ", "-"), headline.rstrip(".") + ".", detail)
     if final is not None:
         return _measured(final)
     ranked = analysis.leaderboard(run)
     if ranked.empty:
         headline = "Not evaluated yet." if run.study["kind"] == "baseline" else "No verdict yet."
-        return Verdict("none", headline, _state(run))
+        return Headline("none", headline, _state(run))
     best = ranked.iloc[0]
     value = run.metric.text(best[run.metric.column])
-    return Verdict(
+    return Headline(
         "none",
         "No verdict yet.",
         f"{_state(run)} Best so far: trial {ranked.index[0]}, {value} {run.metric.words} after "
@@ -59,13 +59,13 @@ def verdict(run: Run) -> Verdict:
     )
 
 
-def _measured(final: Mapping[str, Any]) -> Verdict:
+def _measured(final: Mapping[str, Any]) -> Headline:
     side = final["recipe_under_test"]
     mean, seeds = mean_accuracy(side), len(side["seeds"])
     published = final.get("published_accuracy")
     beside = "" if published is None else f", {100 * (mean - published):+.2f} points from the published {published:.2%}"
     of_seeds = "one seed" if seeds == 1 else f"the mean of {seeds} seeds"
-    return Verdict(
+    return Headline(
         "measured",
         f"{mean:.2%} on the test set{beside}.",
         f"After {count(final['final_epochs'], 'epoch')}, {of_seeds}, on {count(side['n'], 'test image')}.",

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from results import analysis, plots
+from results.formatting import word
 from results.report.summary import role
 from results.run import Run
-from results.words import word
 
 # Columns of the trials table that a printed page has no room for; trials.csv has them.
 _ASIDE = ("best_epoch", "train_loss", "val_loss", "time_total_s", "stop_reason", "seed")

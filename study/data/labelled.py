@@ -190,7 +190,7 @@ def _unreadable(training: Decoded, test: Decoded, options: DataOptions) -> Itera
         return
     files = f"{len(unreadable)} {'file' if len(unreadable) == 1 else 'files'}"
     if not options.skip_unreadable:
-        raise DataError(f"{files} cannot be read: {some(unreadable)}; mend them, or give --skip-unreadable")
+        raise DataError(f"{files} cannot be read: {some(unreadable)}; fix them, or give --skip-unreadable")
     yield f"{files} that cannot be read left out: {some(unreadable)}"
 
 

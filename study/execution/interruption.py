@@ -40,7 +40,7 @@ class Interruption(ProcessLocal, tune.Stopper):
         self.reason = self.reason or reason
 
     def end_of_search(self) -> None:
-        """Lifts what bounds the search only: the time budget and reasons given to `ask`. Signals stay."""
+        """Cancels the time budget and the reasons given to `ask`, which bound the search only. Signals stay."""
         self._deadline = None
         if self.signal_number is None:
             self.reason = None

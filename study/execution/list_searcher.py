@@ -1,4 +1,4 @@
-"""Hands Ray Tune trainings that are known beforehand."""
+"""A Ray Tune Searcher over a fixed list of trainings."""
 
 from collections.abc import Sequence
 from typing import Any

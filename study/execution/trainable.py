@@ -20,7 +20,7 @@ from study.data.dataset import ImageSpec, Split
 from study.errors import ResourceError
 from study.recipe import Recipe
 from study.storage.store import Store
-from study.storage.user_code import Sources, install
+from study.storage.user_code import SourceFiles, install
 
 if TYPE_CHECKING:
     from study.training.loop import Epoch
@@ -63,7 +63,7 @@ class WorkerSetup:
     gpu: bool
     trainer: Any = None
     metrics: tuple[str, ...] = ("accuracy",)
-    sources: tuple[Sources, ...] = ()
+    sources: tuple[SourceFiles, ...] = ()
     objects: Mapping[str, Any] = field(default_factory=dict)
 
 

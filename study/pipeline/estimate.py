@@ -7,7 +7,7 @@ from typing import Any
 from study.config import StudyConfig
 from study.errors import StudyFailed
 from study.execution.probe import time_recipes
-from study.pipeline.problem import sample_recipes
+from study.pipeline.make_problem import sample_recipes
 from study.pipeline.progress import clock
 from study.pipeline.run_context import StudyContext
 from study.pipeline.search import SearchSettings, make_scheduler

@@ -23,11 +23,11 @@ from study.config import ReproduceConfig, StudyConfig
 from study.data import Dataset, Split, test_set
 from study.data.test_set import Opening
 from study.errors import StudyFailed
-from study.execution import evaluation
+from study.execution import predictions
 from study.execution.trainable import weights_of
+from study.pipeline.planned_trainings import FinishedTraining, PlannedTraining, TrainingOptions, run_trainings
 from study.pipeline.published import published_for
 from study.pipeline.run_context import FINAL, ReproduceContext, RunContext, StudyContext
-from study.pipeline.trainings import FinishedTraining, PlannedTraining, TrainingOptions, run_trainings
 from study.recipe import BASELINE as BASELINE_RECIPE
 from study.recipe import Recipe, load_recipe
 from study.storage.files import atomic_write, write_json
@@ -180,7 +180,7 @@ def _evaluate(context: RunContext[Any], finished: Sequence[FinishedTraining], fo
     if new:
         setup = context.worker_setup(folder, on_all_training_images=True)
         networks = [(each.number, each.planned.recipe) for each in new]
-        for each, predicted in zip(new, evaluation.predict(setup, networks, test.images, context.slots), strict=True):
+        for each, predicted in zip(new, predictions.predict(setup, networks, test.images, context.slots), strict=True):
             with atomic_write(files[each.number]) as file:
                 np.save(file, predicted, allow_pickle=False)
     return Evaluated(

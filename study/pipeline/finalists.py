@@ -4,8 +4,8 @@ from typing import Any
 
 import results
 from study.config import StudyConfig
+from study.pipeline.planned_trainings import PlannedTraining, run_trainings
 from study.pipeline.run_context import FINALISTS, StudyContext
-from study.pipeline.trainings import PlannedTraining, run_trainings
 from study.recipe import Recipe
 from study.storage.files import write_json
 

@@ -18,9 +18,9 @@ from study.execution import cluster
 from study.execution.interruption import Interruption
 from study.execution.resources import Slots
 from study.execution.trainable import WorkerSetup
-from study.pipeline.output import Output
-from study.pipeline.own_code import OwnCode
+from study.pipeline.console import Output
 from study.pipeline.trackers import NO_TRACKERS, Trackers
+from study.pipeline.trusted_code import UserCode
 from study.search.problem import SearchProblem, derived_seed
 from study.storage.store import Folder
 from study.storage.study_file import StudyFile, now
@@ -28,7 +28,7 @@ from study.training.metrics import measured_each_epoch
 
 Config = TypeVar("Config", bound=TrainingConfig)
 
-# Seeds derive from the study's seed and a number. Trials have numbers from 0; these are numbers that no trial has.
+# A seed derives from the study's seed and a number: that of a trial, or one of these, which no trial number reaches.
 FINAL, FINALISTS, AUDIT, CONTROL, TUNED_BASELINE = (k * 1_000_000 for k in range(1, 6))
 
 
@@ -86,7 +86,7 @@ class RunContext(Generic[Config]):
             gpu=self.slots.gpus > 0,
             trainer=self.config.trainer,
             metrics=measured_each_epoch(getattr(self.config, "metric", "accuracy")),
-            **OwnCode.of(self.config).for_workers(),
+            **UserCode.of(self.config).for_workers(),
             **{"checkpoint_epochs": (), "keep_weights": False, **options},
         )
 
@@ -148,7 +148,7 @@ def run_phases(context: RunContext[Config], phases: Sequence[Phase[Config]]) -> 
 
 
 def _give_up(context: RunContext[Any], dead: str) -> None:
-    """Ends this process, as Ray would a minute later without a word. The run can be resumed."""
+    """Ends this process, as Ray would a minute later without a message. The run can be resumed."""
     reason = f"Ray died on this machine ({dead})"
     context.study.update(status="failed", reason=reason, ended=now())
     message = f"{reason}; what was finished is in {context.run_dir}; resume with: {resume_command(context)}"

@@ -13,8 +13,8 @@ from study.execution.interruption import Interruption
 from study.execution.ray_scheduler import RayScheduler
 from study.execution.recorder import Recorder
 from study.execution.runner import TrialSource, run_trials
-from study.execution.searcher import TrialSearcher
 from study.execution.trainable import checkpoint_of
+from study.execution.trial_searcher import TrialSearcher
 from study.pipeline.progress import PhaseSize
 from study.pipeline.run_context import StudyContext
 from study.search.optuna_study import OptunaDatabase, OptunaStudy

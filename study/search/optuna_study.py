@@ -22,8 +22,8 @@ from results.events import EpochFinished, Event, Status, TrialEnded, TrialPaused
 from search_spaces import Draw
 from study.errors import EventLogError, UsageError
 from study.recipe import Recipe
-from study.search.drawing import SamplerChoice, quiet_optuna
 from study.search.problem import PastTrial, SearchProblem, derived_seed
+from study.search.sampler_choice import SamplerChoice, quiet_optuna
 from study.search.samplers import SAMPLERS
 
 # Draws that may repeat a recipe before the space counts as exhausted: a few of the sampler's, then random ones.

@@ -1,4 +1,4 @@
-"""A sampler for few trials: what practice recommends, changes of the best trials so far, and a share of chance.
+"""A sampler for few trials: recommended values, variations of the best trials so far, and a share of random draws.
 
 The mixture is that of PriorBand (Mallik et al. 2023, arXiv:2306.12370): the weight of the priors falls with the number
 of trials, as in piBO (Hvarfner et al. 2022, arXiv:2204.11051), and the faster the less the results agree with them, so

@@ -46,7 +46,7 @@ def tpe(seed: int, problem: SearchProblem) -> BaseSampler:
 
 
 def prior(seed: int, problem: SearchProblem) -> BaseSampler:
-    """What practice recommends (the space's priors), changes of the best trials, and a share of chance."""
+    """Recommended values (the space's priors), variations of the best trials, and a share of random draws."""
     return PriorSampler(seed, search_spaces.priors_of(problem.space), problem.base.as_dict())
 
 

@@ -1,6 +1,6 @@
 """The event log: `epochs.jsonl` of a run directory, append-only, one event a line.
 
-The log is the truth. A study is resumed from it, and all tables are made from it. Its format is in
+The log is the source of truth. A study is resumed from it, and all tables are made from it. Its format is in
 docs/run-directory.md, its events in results/events.py.
 """
 

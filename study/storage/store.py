@@ -1,7 +1,7 @@
 """Where workers keep checkpoints and finished networks: a folder that all nodes share, or an s3:// or gs:// URL.
 
-A Folder is a folder of a run as the driver has it, with its Store. The driver's own folder is the truth; where the two
-are different places, the store gets a copy of its files while the study runs.
+A Folder is a folder of a run as the driver has it, with its Store. The driver's own folder is the source of truth;
+where the two are different places, the store gets a copy of its files while the study runs.
 """
 
 import re

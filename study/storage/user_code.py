@@ -6,8 +6,9 @@ when it is resumed, and sent to the workers.
     code.references["network"]                                                         # what to load
 
 A run directory may come from somebody else, and a digest in it protects nobody, as whoever changes a file changes the
-digest with it. So the record is signed with a key in the user's state directory, which leaves it never: a run that was
-begun by this user on this machine resumes without questions, any other one executes nothing before the user says so.
+digest with it. So the record is signed with a key in the user's state directory, which is never copied elsewhere: a run
+that was begun by this user on this machine resumes without questions, any other one executes nothing before the user
+says so.
 """
 
 import hashlib
@@ -35,7 +36,7 @@ PYTHON = "python:"
 
 
 @dataclass(frozen=True)
-class Sources:
+class SourceFiles:
     """The source of one thing that the user named.
 
     Attributes:
@@ -63,14 +64,14 @@ class VerifiedCode:
 
     Attributes:
         references: kind -> the reference to load: the user's file, or the copy in the run where that is gone.
-        notices: lines for the user.
+        notices: messages for the user.
     """
 
     references: Mapping[str, str]
     notices: list[str] = field(default_factory=list)
 
 
-def read_sources(reference: str, kind: str, value: Any = None) -> Sources:
+def read_sources(reference: str, kind: str, value: Any = None) -> SourceFiles:
     """The source files of what `reference` names.
 
     Args:
@@ -85,19 +86,19 @@ def read_sources(reference: str, kind: str, value: Any = None) -> Sources:
             text = inspect.getsource(value)
         except (OSError, TypeError):
             text = ""  # such as a class typed into an interactive session
-        return Sources(reference, "", {"source.py": text.encode()})
+        return SourceFiles(reference, "", {"source.py": text.encode()})
     paths = source_files(reference, kind)
     place = reference.rpartition(":")[0]
     root = paths[0].parent
     if not place.endswith(".py"):
         root = paths[0].parents[place.count(".") + (paths[0].name == "__init__.py")]
     inside = {path.relative_to(root).as_posix(): path.read_bytes() for path in paths if path.is_relative_to(root)}
-    return Sources(reference, paths[0].relative_to(root).as_posix(), inside)
+    return SourceFiles(reference, paths[0].relative_to(root).as_posix(), inside)
 
 
 def record_user_code(
     run_dir: Path, references: Mapping[str, str], objects: Mapping[str, Any] | None = None
-) -> list[Sources]:
+) -> list[SourceFiles]:
     """Keeps the source of everything in `references` (kind -> reference) in the run, with a signed record of it.
 
     Args:
@@ -190,7 +191,7 @@ def verify_user_code(
 _FLAGS = {"space": "space", "network": "model", "trainer": "trainer", "dataset": "dataset", "metric": "metric"}
 
 
-def install(sources: Iterable[Sources]) -> dict[str, str]:
+def install(sources: Iterable[SourceFiles]) -> dict[str, str]:
     """On a worker: writes the files below its temporary folder.
 
     Returns:
@@ -258,7 +259,7 @@ def _kept(run_dir: Path, entry: Mapping[str, Any]) -> str:
         files = {name: (folder / name).read_bytes() for name in entry["files"]}
     except OSError as error:
         raise UserCodeError(f"{error.filename} is missing, and {entry['reference']} is gone") from None
-    if Sources(entry["reference"], entry["main"], files).digest != entry["digest"]:
+    if SourceFiles(entry["reference"], entry["main"], files).digest != entry["digest"]:
         raise UserCodeError(f"{folder} was changed after the run began; name the {entry['kind']} again")
     return f"{folder / entry['main']}:{entry['reference'].rpartition(':')[2]}"
 

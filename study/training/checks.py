@@ -119,7 +119,7 @@ def check_trainer(trainer: Any, recipe: Recipe, spec: ImageSpec) -> str:
     Raises:
         ModelError: it cannot be loaded or constructed, lacks a method, raises, or gives no probabilities.
     """
-    from study.training.trainer import OwnTraining, build_trainer
+    from study.training.trainer import UserTrainer, build_trainer
 
     labels = np.repeat(np.arange(spec.num_classes), 2)
     shape = (len(labels), spec.height, spec.width, spec.channels)
@@ -131,6 +131,6 @@ def check_trainer(trainer: Any, recipe: Recipe, spec: ImageSpec) -> str:
         state = trained.state_dict()
         trained.load_state_dict(state)
         trained.predict(split.images[:2])
-    if isinstance(trained, OwnTraining) and not trained.saves_state:
+    if isinstance(trained, UserTrainer) and not trained.saves_state:
         return "has no state_dict and load_state_dict: a training that is paused or interrupted starts again"
     return ""

@@ -5,7 +5,7 @@
         def __iter__(self): ...          # trains; yields once an epoch
         def predict(self, images): ...   # uint8 [N, H, W, C] -> probabilities [N, classes]
 
-docs/your-own-training.md has three complete examples.
+docs/your-own-network-and-training.md has three complete examples.
 """
 
 import math
@@ -76,7 +76,7 @@ def build_trainer(
     given = {"recipe": recipe, "train": train, "validation": validation, "spec": spec, "device": device}
     own = call_with_named(resolve(reference, "trainer"), f"trainer {reference!r}", given, recipe.model_options)
     names = measured_each_epoch() if metrics is None else tuple(metrics)
-    return OwnTraining(own, reference, validation, (recipe.epochs, spec.num_classes), names, after_step)
+    return UserTrainer(own, reference, validation, (recipe.epochs, spec.num_classes), names, after_step)
 
 
 def final_state(trainer: Trainer) -> Any:
@@ -92,7 +92,7 @@ def load_final_state(trainer: Trainer, state: Any) -> None:
         trainer.load_state_dict(state)
 
 
-class OwnTraining:
+class UserTrainer:
     """A user's trainer as the rest of the suite sees it: it counts and times epochs, measures what the trainer does not
     measure itself, and continues one that cannot save its state by training it again.
 

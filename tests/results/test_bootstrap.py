@@ -7,7 +7,7 @@ from scipy.stats import bootstrap
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score
 
 from results.bootstrap import CONFUSION_METRICS, models_difference, recipes_difference
-from results.recipes import of_accuracies
+from results.recipe_comparison import of_accuracies
 
 Classes = NDArray[np.int64]
 

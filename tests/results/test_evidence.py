@@ -120,9 +120,9 @@ def test_an_audited_trial_would_have_won_only_above_the_searchs_best(tmp_path: P
 @pytest.mark.parametrize(
     ("best", "words"),
     [
-        (0.75, "the search earned its keep: +5.00"),
+        (0.75, "the search was better than random search: +5.00"),
         (0.71, "cannot be told from"),
-        (0.65, "did not earn its keep: -5.00"),
+        (0.65, "was worse than random search: -5.00"),
     ],
 )
 def test_the_controls_sentence_follows_from_the_difference_and_its_chance(

@@ -11,7 +11,7 @@ from optuna.distributions import FloatDistribution
 
 import results
 import search_spaces
-from results.words import on_one_line
+from results.formatting import on_one_line
 
 CONDITIONAL = """
 def space(trial):

@@ -17,7 +17,7 @@ from benchmarks.fuzz import DEEP, fuzz, mutated
 from results import schema
 from results.__main__ import main
 from results.events import Event
-from results.words import on_one_line
+from results.formatting import on_one_line
 
 HYPERPARAMETERS = {"lr": FloatDistribution(1e-4, 1.0, log=True), "batch_size": CategoricalDistribution([32, 64])}
 TRIALS = [MadeTrial({"lr": 0.1, "batch_size": 32}, [0.3, 0.5]), MadeTrial({"lr": 0.2}, [0.2], "stopped", "rung 1")]

@@ -8,7 +8,7 @@ from made_run import write_study
 from study.command_line import flag_of, given_settings, parser_of
 from study.config import ReproduceConfig, StudyConfig, TrainingConfig, extra_of, key_of, read_yaml, to_yaml, validate
 from study.errors import UsageError
-from study.pipeline.runs import began_with, merge_resume_arguments
+from study.pipeline.resume_settings import merge_resume_arguments, recorded_settings
 
 CONFIGS = (StudyConfig, ReproduceConfig)
 
@@ -114,19 +114,19 @@ def test_what_a_study_means_cannot_change_when_it_is_resumed(tmp_path: Path, nam
     if name in ("name", "runs_dir"):
         assert merge_resume_arguments(StudyConfig, run, given, flag_of).runs_dir == tmp_path
         return
-    with pytest.raises(UsageError, match="a resumed study keeps its meaning"):
+    with pytest.raises(UsageError, match="cannot change when it is resumed"):
         merge_resume_arguments(StudyConfig, run, given, flag_of)
 
 
 def test_a_run_of_somebody_else_cannot_say_that_its_code_is_trusted() -> None:
     theirs = {"arguments": {"trust_code": True, "accept_changed_code": True, "samples": 7}}
-    began = began_with(StudyConfig, theirs)
+    began = recorded_settings(StudyConfig, theirs)
     assert (began.samples, began.trust_code, began.accept_changed_code) == (7, False, False)
 
 
 def test_a_run_made_before_a_setting_existed_has_the_value_of_that_time() -> None:
     old = {"arguments": {"space": "cnn", "samples": 20, "max_epochs": 10, "fix": [["lr", "0.1"]], "recipe": "baseline"}}
-    began = began_with(StudyConfig, old)
+    began = recorded_settings(StudyConfig, old)
     assert (began.scheduler, began.sampler, began.metric) == ("asha", "tpe", "accuracy")
     assert began.space == "cnn-wide"  # what was called cnn then
     assert began.fix == {"lr": "0.1"}

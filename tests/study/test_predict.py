@@ -11,7 +11,7 @@ import pytest
 from finished_run import CLASSES, RECIPE, FinishedRun, finished_run, write_images
 from sklearn.metrics import balanced_accuracy_score
 
-from results.paired import wilson
+from results.model_comparison import wilson
 from study.errors import DataError
 from study.predict import evaluate, main
 from study.winner import load
@@ -182,5 +182,5 @@ def test_predicting_needs_no_ray_and_help_nothing_heavy() -> None:
     check = "import sys; import study.{0}; sys.exit(bool({{'torch', 'ray'}} & set(sys.modules)))"
     for name in ("predict", "export"):
         assert subprocess.run([sys.executable, "-c", check.format(name)], check=False).returncode == 0
-    check = "import sys; import study.winner, study.pipeline.runs; sys.exit('ray' in sys.modules)"
+    check = "import sys; import study.winner, study.pipeline.find_run; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

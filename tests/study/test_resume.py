@@ -17,8 +17,8 @@ from benchmarks.chaos import without_times
 from study import baseline, run
 from study.data import CIFAR10, Split
 from study.execution import trainable
-from study.execution.searcher import TrialSearcher
 from study.execution.trainable import EPOCH, WorkerSetup
+from study.execution.trial_searcher import TrialSearcher
 from study.pipeline import search
 from study.recipe import BASELINE
 from study.search.optuna_study import OptunaStudy
@@ -354,7 +354,7 @@ def reproduced(local_ray: None, synthetic_dir: Path, tmp_path_factory: pytest.Te
     fields = {"channels": "4-8", "hidden": "32", "lr": 0.05, "epochs": 2}
     (folder / "mine.json").write_text(json.dumps(BASELINE.with_fields(fields).as_dict()))
     command = ["--dataset", "synthetic", "--data-dir", str(synthetic_dir), "--runs-dir", str(folder), "--name", "seeds"]
-    command += ["--recipe", str(folder / "mine.json"), "--seeds", "2", "--gpus-per-trial", "0"]
+    command += ["--recipe", str(folder / "mine.json"), "--seeds", "2", "--gpus-per-trial", "0", "--max-concurrent", "1"]
     assert baseline.main(command) == 0
     return results.load_run(folder / "seeds")
 

@@ -11,7 +11,7 @@ from PIL import Image
 import study
 from study.data.dataset import CIFAR10, image_spec
 from study.errors import DataError, ModelError, StudyError, UserCodeError
-from study.pipeline.own_code import Permission
+from study.pipeline.trusted_code import Permission
 from study.storage.user_code import record_user_code
 from study.training.references import reference_of
 from study.training.trainer import build_trainer

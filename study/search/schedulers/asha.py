@@ -172,10 +172,9 @@ class ASHA:
         return -(-trials // self._settings.reduction_factor)
 
     def likeliest_to_be_promoted(self, count: int) -> set[int]:
-        """Those whose promotion waits for the fewest other trials to reach their rung.
+        """The paused trials that need the fewest further trials at their rung to be promoted.
 
-        A trial waits for as many at a high rung as at a low one when it is reduction_factor times as long until they
-        come, but then so many times as much training is at stake.
+        Rungs are not weighted: at a higher rung the wait is longer, but the training that is kept is longer as well.
         """
         factor = self._settings.reduction_factor
         waits = [

@@ -4,11 +4,15 @@ ASHA compares trials at every rung, also where the leaders are closer to each ot
 loses the best one in every third search. Here there are two rungs, both early. From the first one the better half of
 all trials is promoted, and from the second one those that may still end best, which then train to their end.
 
-Where a trial ends, compared with another one at the same epoch, is a normal distribution around what is seen. In units
-of the spread of the trials at the rung its standard deviation is `uncertainty(share of the training done)`. Its mean is
-shifted by what the schedule has still to give (`head_start`): after one epoch a one-cycle schedule has hardly begun to
-learn, and a cosine has had more than its share. The model is rough, so that trials with a slow start are also ranked
-among themselves: the better half of them passes the first rung, and the best of them trains to its end.
+The model predicts where a trial ends from its value at the rung, as a normal distribution:
+
+- The unit is the spread: the standard deviation of all trials' values at that rung.
+- The standard deviation of the prediction is `uncertainty(share of the training done)`.
+- Its mean is the value at the rung less `head_start`, the advantage that the schedule alone has given so far. A cosine
+  schedule is ahead early; a one-cycle schedule is behind, as its learning rate still rises.
+
+The model is rough. So trials with a slow start (those whose schedule is behind) are also ranked among themselves: the
+better half of them passes the first rung, and the best of them trains to its end.
 
 The constants were chosen on benchmarks/curves.csv and TaskSet (docs/search-benchmark.md).
 """
@@ -22,16 +26,16 @@ from study.search.schedulers.scheduler import SchedulerSettings
 from study.training.schedules import lr_factor
 
 # A trial with less than this chance to end above the leader of its rung is not promoted, unless too few others are.
-CHANCE = 0.05
+MIN_CHANCE = 0.05
 # Of all trials, the share that is promoted from the first rung: surely, and with a chance.
-FROM_FIRST = (0.25, 0.5)
+PROMOTED_FROM_FIRST = (0.25, 0.5)
 # The share that was promoted at most in replays of benchmarks/curves.csv: early on there is little to compare with.
-FROM_FIRST_MOST = 0.7
+PROMOTED_FROM_FIRST_MOST = 0.7
 # How many from the second rung, in the end: at least 3 and at most 5, or so many of a hundred where that is more.
 # Before all trials have begun, 5 of a hundred: there is little to compare them with.
-FROM_SECOND, FROM_SECOND_OF_100 = (3, 5), (5, 10)
+FROM_SECOND, PROMOTED_FROM_SECOND_OF_100 = (3, 5), (5, 10)
 # Trials of a rung that are looked at for a promotion.
-LOOKED_AT = 32
+MAX_CANDIDATES = 32
 # In spreads of the rung; fitted to the ranks that schedules gain and lose from epoch 1 to 27.
 HEAD_START = 0.25
 SLOW_START = -0.05
@@ -98,27 +102,30 @@ class Curves(ASHA):
         if closed and rung.rank(rung.paused[0]) <= self._first_able(rung):
             return rung.paused[0][1]  # all better ones have failed
         slow = next((place for place in rung.paused if place[1] in self._slow), None)
-        candidates = [*rung.paused[:LOOKED_AT], *([slow] if slow else [])]
+        candidates = [*rung.paused[:MAX_CANDIDATES], *([slow] if slow else [])]
         return next((place[1] for place in candidates if self._is_promoted(place, epoch, closed)), None)
 
     def _is_promoted(self, place: Place, epoch: int, closed: bool) -> bool:
         number, round_off = place[1], math.ceil if closed else math.floor
         group = self._groups[epoch, number in self._slow]
         if epoch == self.rungs[0] and len(self.rungs) > 1:
-            rank, (surely, perhaps) = group.rank(place), (round_off(share * len(group.ranked)) for share in FROM_FIRST)
+            rank, (surely, perhaps) = (
+                group.rank(place),
+                (round_off(share * len(group.ranked)) for share in PROMOTED_FROM_FIRST),
+            )
         else:
             trials = len(self._rungs[self.rungs[0]].ranked)
             rank, (surely, perhaps) = self._rungs[epoch].rank(place), self._from_second(trials)
             if not closed:
-                surely = perhaps = math.floor(FROM_SECOND_OF_100[0] * trials / 100)
+                surely = perhaps = math.floor(PROMOTED_FROM_SECOND_OF_100[0] * trials / 100)
             elif number in self._slow and group.rank(place) == 0:
                 return True
-        return rank < surely or (rank < perhaps and self.chance(number, epoch) >= CHANCE)
+        return rank < surely or (rank < perhaps and self.chance(number, epoch) >= MIN_CHANCE)
 
     def _from_second(self, trials: int) -> tuple[int, int]:
         surely, perhaps = (
             max(few, math.ceil(share * trials / 100))
-            for few, share in zip(FROM_SECOND, FROM_SECOND_OF_100, strict=True)
+            for few, share in zip(FROM_SECOND, PROMOTED_FROM_SECOND_OF_100, strict=True)
         )
         return surely, perhaps
 
@@ -131,11 +138,13 @@ class Curves(ASHA):
                 if (place[1] in self._slow) != slow:
                     continue
                 if epoch == self.rungs[0] and len(self.rungs) > 1:
-                    hopeless = group.rank(place) >= math.ceil(FROM_FIRST[1] * trials)
+                    cannot_be_promoted = group.rank(place) >= math.ceil(PROMOTED_FROM_FIRST[1] * trials)
                 else:
                     most = self._from_second(len(self._last) if self._all_begun else self._settings.samples)[1]
-                    hopeless = self._rungs[epoch].rank(place) >= most and not (slow and group.rank(place) == 0)
-                if not hopeless:
+                    cannot_be_promoted = self._rungs[epoch].rank(place) >= most and not (
+                        slow and group.rank(place) == 0
+                    )
+                if not cannot_be_promoted:
                     break
                 found[place[1]] = epoch
         return found
@@ -148,7 +157,10 @@ class Curves(ASHA):
             least += shares[0] * (rung - before)
             most += shares[1] * (rung - before)
             if len(self.rungs) > 1 and rung == self.rungs[0]:
-                shares = (math.ceil(FROM_FIRST[0] * samples), min(samples, math.ceil(FROM_FIRST_MOST * samples) + 1))
+                shares = (
+                    math.ceil(PROMOTED_FROM_FIRST[0] * samples),
+                    min(samples, math.ceil(PROMOTED_FROM_FIRST_MOST * samples) + 1),
+                )
             else:
                 surely, perhaps = self._from_second(samples)
                 shares = (min(surely, shares[0]), min(perhaps + 1, shares[1]))

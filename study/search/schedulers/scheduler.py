@@ -59,8 +59,11 @@ class Scheduler(Protocol):
         """Takes one event. Events come in the order of the event log."""
 
     def decide(self, number: int) -> Decision:
-        """What trial `number`, which runs, does after its last epoch. It is settled when that epoch is applied: asked
-        again it is the same. A resumed study carries out the decisions whose events were not written."""
+        """What trial `number`, which runs, does after its last epoch.
+
+        The decision is fixed when the epoch is applied; repeated calls return the same value. A resumed study carries
+        out the decisions whose events were not written.
+        """
 
     def next_promotion(self) -> int | None:
         """The paused trial that a free slot is for; it runs again when its TrialPromoted is applied."""

@@ -27,18 +27,18 @@ def search(scheduler: Scheduler, curves: list[list[float]], schedules: list[str]
 
     def promote() -> None:
         while (number := scheduler.next_promotion()) is not None:
-            assert number not in hopeless
+            assert number not in not_promotable
             scheduler.apply(TrialPromoted(number=number))
             train(number)
-            hopeless.update(scheduler.cannot_be_promoted())
+            not_promotable.update(scheduler.cannot_be_promoted())
 
-    hopeless: set[int] = set()
+    not_promotable: set[int] = set()
     for number, schedule in enumerate(schedules):
         promote()
         had[number] = 0
         scheduler.apply(TrialStarted(number=number, config={"schedule": schedule}, seed=number))
         train(number)
-        hopeless.update(scheduler.cannot_be_promoted())
+        not_promotable.update(scheduler.cannot_be_promoted())
     scheduler.no_more_trials()
     promote()
     return had

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from results.events import EpochFinished, Event, State, Status, TrialEnded, TrialPaused, TrialPromoted, TrialStarted
 from search_spaces import SpaceError, load
 from study.errors import EventLogError
-from study.execution.searcher import TrialSearcher
+from study.execution.trial_searcher import TrialSearcher
 from study.recipe import BASELINE
 from study.search import optuna_study
 from study.search.optuna_study import OptunaDatabase, OptunaStudy

@@ -136,9 +136,9 @@ def test_a_worker_loads_what_the_driver_sends(home: Path, tmp_path: Path) -> Non
     elsewhere = tmp_path / "worker"
     elsewhere.mkdir()
     code = (
-        "import sys; from study.storage.user_code import Sources, install\n"
+        "import sys; from study.storage.user_code import SourceFiles, install\n"
         "from search_spaces.loading import load_object\n"
-        f"found = install([Sources({sent.reference!r}, {sent.main!r}, {dict(sent.files)!r})])\n"
+        f"found = install([SourceFiles({sent.reference!r}, {sent.main!r}, {dict(sent.files)!r})])\n"
         "print(load_object(found['mine.py:space'], 'space')(None))"
     )
     environment = {**os.environ, "TMPDIR": str(elsewhere), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

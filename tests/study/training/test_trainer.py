@@ -12,7 +12,7 @@ from study.errors import ModelError
 from study.recipe import Recipe
 from study.training.checks import check_trainer
 from study.training.loop import Diverged, Epoch, Training
-from study.training.trainer import OwnTraining, build_trainer
+from study.training.trainer import UserTrainer, build_trainer
 
 EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
 SPEC = ImageSpec(8, 6, 1, 3, (0.5,), (0.25,))
@@ -35,9 +35,9 @@ def images(seed: int, number: int = 90) -> Split:
 TRAIN, VALIDATION = images(0), images(1, 30)
 
 
-def own(trainer: object, **options: object) -> OwnTraining:
+def own(trainer: object, **options: object) -> UserTrainer:
     found = build_trainer(trainer, RECIPE, TRAIN, VALIDATION, spec=SPEC, **options)  # type: ignore[arg-type]
-    assert isinstance(found, OwnTraining)
+    assert isinstance(found, UserTrainer)
     return found
 
 

@@ -17,7 +17,7 @@ KINDS = {"space": "space", "model": "network", "trainer": "trainer", "dataset": 
 
 
 @dataclass(frozen=True)
-class OwnCode:
+class UserCode:
     """Code of the user's own, by kind (space, network, trainer, dataset).
 
     Attributes:
@@ -29,7 +29,7 @@ class OwnCode:
     objects: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, config: TrainingConfig) -> "OwnCode":
+    def of(cls, config: TrainingConfig) -> "UserCode":
         """What the settings name."""
         references: dict[str, str] = {}
         objects: dict[str, Any] = {}
@@ -76,7 +76,7 @@ def verified(
     Raises:
         UserCodeError: the run is somebody else's and its code was not named again, or the code has changed.
     """
-    named = OwnCode.of(
+    named = UserCode.of(
         config.model_copy(update={name: given.get(name) for name in KINDS if name in type(config).model_fields})
     )
     code: VerifiedCode = verify_user_code(

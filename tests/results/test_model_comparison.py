@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from results.paired import mcnemar, paired_difference, wilson
+from results.model_comparison import mcnemar, paired_difference, wilson
 
 
 def answers(both: int, only_a: int, only_b: int, neither: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -4,7 +4,7 @@ import pytest
 from made_run import MadeTrial, made_run
 
 from study.errors import UserCodeError
-from study.pipeline.replaying import replay
+from study.pipeline.replay_trial import replay
 
 
 def test_a_network_that_somebody_elses_event_log_names_is_not_executed(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from results.events import TrialStarted
 from study.config import StudyConfig
 from study.errors import UsageError
-from study.pipeline.problem import make_problem, sample_recipes
+from study.pipeline.make_problem import make_problem, sample_recipes
 from study.recipe import BASELINE
 from study.search.optuna_study import OptunaStudy
 

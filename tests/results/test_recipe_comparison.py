@@ -10,7 +10,7 @@ from scipy.stats import nct, norm, ttest_ind, ttest_rel
 from statsmodels.stats.power import TTestIndPower
 
 from benchmarks.coverage import CHANCE, IMAGES, Cell, accuracies, own_low, pooled_low, shares
-from results.recipes import ImagesPart, of_accuracies, of_values
+from results.recipe_comparison import ImagesPart, of_accuracies, of_values
 from results.seed_deviation import SeedDeviation
 
 NO_IMAGES = ImagesPart(0.0, 1e9, 0.0)

@@ -14,9 +14,9 @@ from results import Run
 from study.config import StudyConfig
 from study.data import Dataset
 from study.errors import UsageError
-from study.pipeline.own_code import Permission, verified, verified_network
-from study.pipeline.runs import began_with
-from study.pipeline.start import load_dataset
+from study.pipeline.prepare_run import load_dataset
+from study.pipeline.resume_settings import recorded_settings
+from study.pipeline.trusted_code import Permission, verified, verified_network
 from study.recipe import Recipe
 from study.storage.provenance import git, machine
 from study.training.loop import Diverged
@@ -53,7 +53,7 @@ def replay(run_dir: Path, trial: int, data_dir: Path, say: Callable[[str], None]
     if of_trial.empty:
         known = ", ".join(map(str, run.trials.index[run.trials["epochs"] > 0])) or "none"
         raise UsageError(f"trial is {trial}; allowed, with a finished epoch in {run.path}: {known}")
-    asked = began_with(StudyConfig, run.study).model_copy(update={"data_dir": data_dir})
+    asked = recorded_settings(StudyConfig, run.study).model_copy(update={"data_dir": data_dir})
     config, notices = verified(asked, run.path, {}, {"dataset": "dataset", "trainer": "trainer"})
     for notice in notices:
         say(notice)

@@ -10,9 +10,9 @@ from rich.text import Text
 from results.analysis import epochs_saved, leaderboard
 from results.doctor import diagnose
 from results.evidence import sentences
+from results.formatting import count, mean_accuracy, on_one_line, recipe_in_words, word
 from results.published import against_publication
 from results.run import Run
-from results.words import count, mean_accuracy, on_one_line, recipe_in_words, word
 
 SHOWN = 10  # trials of the ranking
 

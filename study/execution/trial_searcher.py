@@ -1,4 +1,4 @@
-"""What Ray Tune is given when a slot is free: a trial that continues, or a new one that the sampler suggests.
+"""Chooses the next trial for a free slot: one to continue, one to promote, or a new one that the sampler suggests.
 
 It is written on Ray's Searcher and Optuna's sampler, not on Ray's OptunaSearch: that one reports every trial that was
 stopped early as COMPLETE, so that TPE would compare accuracies after different numbers of epochs.

@@ -7,7 +7,7 @@ import pytest
 
 from study.config import ReproduceConfig, StudyConfig, validate
 from study.errors import UserCodeError
-from study.pipeline.own_code import check_recipe_code, recorded_networks, verified
+from study.pipeline.trusted_code import check_recipe_code, recorded_networks, verified
 from study.recipe import BASELINE
 
 EVIL = "evil.py:Net"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from results.paired import CONFIDENCE, SIGNIFICANCE, Correct, Interval
+from results.model_comparison import CONFIDENCE, SIGNIFICANCE, Correct, Interval
 from results.seed_deviation import SeedDeviation
 
 # With fewer seeds a side than this, the deviation of earlier runs is pooled with the study's own; with at least as many

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from results.enough import FurtherSearch, final_values, worth_of_more
 from results.events import EpochFinished, Event, State, TrialEnded, TrialPaused, TrialStarted
+from results.further_search import FurtherSearch, final_values, worth_of_more
 
 
 def test_the_chance_of_a_better_trial_is_the_share_of_those_to_come() -> None:

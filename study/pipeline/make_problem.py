@@ -1,4 +1,4 @@
-"""From settings and data to what a search varies."""
+"""Builds the SearchProblem from the settings and the data."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,8 +11,8 @@ from search_spaces import SpaceError
 from study.config import StudyConfig
 from study.data import Dataset, ImageSpec
 from study.errors import UsageError
-from study.pipeline.own_code import check_recipe_code
-from study.pipeline.runs import find_recipe, find_run
+from study.pipeline.find_run import find_recipe, find_run
+from study.pipeline.trusted_code import check_recipe_code
 from study.recipe import Recipe, parse
 from study.search.portfolio import starting_points
 from study.search.problem import PastTrial, SearchProblem, history, hyperparameters_as_json
@@ -165,4 +165,4 @@ def check_same_problem(problem: SearchProblem, recorded: Mapping[str, Any], run_
         return
     changed = sorted(name for name in {*knobs, *recorded["knobs"]} if knobs.get(name) != recorded["knobs"].get(name))
     what = f"space {problem.space_name} draws {', '.join(changed)}" if changed else "the recipe of trial 0 is given"
-    raise UsageError(f"{what} differently than when {run_dir} began, and a resumed study keeps its meaning")
+    raise UsageError(f"{what} differently than when {run_dir} began, and cannot change when it is resumed")

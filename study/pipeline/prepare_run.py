@@ -18,10 +18,10 @@ from study.errors import UsageError
 from study.execution import cluster, resources
 from study.execution.interruption import Interruption
 from study.execution.resources import Slots
-from study.pipeline.output import Output
-from study.pipeline.own_code import OwnCode
-from study.pipeline.problem import adapt_to_images, check_own_networks, check_same_problem, problem_as_json
+from study.pipeline.console import Output
+from study.pipeline.make_problem import adapt_to_images, check_own_networks, check_same_problem, problem_as_json
 from study.pipeline.run_context import RunContext
+from study.pipeline.trusted_code import UserCode
 from study.recipe import Recipe
 from study.search.problem import SearchProblem
 from study.storage.provenance import provenance
@@ -39,7 +39,7 @@ class Request:
         config: the settings as they were given; they are recorded.
         loaded: the same with the code that may be loaded, such as a file of the user's that has moved into the run.
         command: the command line, or a description of the call.
-        content: what only the caller knows of study.json: kind, recipes, rungs, ...
+        content: the entries of study.json that depend on the kind of run: kind, recipes, rungs, ...
     """
 
     program: str
@@ -108,7 +108,7 @@ def start_run(run_dir: Path, request: Request) -> RunContext[Any]:
             "seconds": prepared.seconds,
             "test_openings": [],
         }
-        OwnCode.of(request.config).record(run_dir)
+        UserCode.of(request.config).record(run_dir)
         study = StudyFile(run_dir / "study.json", content, folder.copy)
     except BaseException:
         lock.release()

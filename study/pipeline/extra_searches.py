@@ -1,4 +1,4 @@
-"""Searches beside the search, with as many epochs: a random control, and the baseline's own hyperparameters.
+"""Further searches with the same budget of epochs: a random control, and a search around the baseline.
 
 Each is a run of its own in a folder of the run.
 """
@@ -8,7 +8,7 @@ from dataclasses import replace
 import results
 import search_spaces
 from study.config import StudyConfig
-from study.pipeline.problem import problem_as_json
+from study.pipeline.make_problem import problem_as_json
 from study.pipeline.run_context import CONTROL, TUNED_BASELINE, StudyContext
 from study.pipeline.search import SearchSettings, search
 from study.recipe import load_recipe
@@ -31,7 +31,7 @@ class Control:
 
 
 class TunedBaseline:
-    """A search of the baseline's own learning rate, momentum, weight decay and batch size."""
+    """A search of the baseline's own learning rate and batch size."""
 
     name = "baseline_tuning"
 
