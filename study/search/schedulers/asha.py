@@ -21,7 +21,7 @@ def rungs(max_epochs: int, grace_period: int, reduction_factor: int) -> list[int
     return found
 
 
-TOO_EARLY = 1.8  # times the epochs that the shares alone would give: 9 of 10 replays of benchmarks/curves.csv had fewer
+TOO_EARLY = 2.0  # times the epochs that the shares alone would give: 9 of 10 replays of benchmarks/curves.csv had fewer
 
 Place = tuple[float, int]  # the negated score and the trial's number: the best one sorts first
 
