@@ -21,7 +21,18 @@ TOLERANCE = 0.3
 CASES = {
     "small": ["--space", "sgd", "--samples", "6", "--max-epochs", "3", "--final-epochs", "3"],
     "default space": ["--samples", "10", "--max-epochs", "5", "--final-epochs", "5"],
-    "no pauses": "--space sgd --samples 4 --max-epochs 4 --scheduler none --final-epochs 2".split(),
+    "no pauses": [
+        "--space",
+        "sgd",
+        "--samples",
+        "4",
+        "--scheduler",
+        "none",
+        "--max-epochs",
+        "3",
+        "--final-epochs",
+        "1",
+    ],
 }
 
 
