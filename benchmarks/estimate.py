@@ -21,7 +21,7 @@ TOLERANCE = 0.3
 CASES = {
     "small": ["--space", "sgd", "--samples", "6", "--max-epochs", "3", "--final-epochs", "3"],
     "default space": ["--samples", "10", "--max-epochs", "5", "--final-epochs", "5"],
-    "no pauses": [
+    "no pause": [
         "--space",
         "sgd",
         "--samples",
