@@ -24,6 +24,7 @@ class MLflow:
 
     def __init__(self, run_dir: Path, study: Mapping[str, Any]) -> None:
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # it says that it makes its tables
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines for each trial that ends
         logs = run_dir / "logs"
         uri = os.environ.get("MLFLOW_TRACKING_URI")
         if uri is None:
