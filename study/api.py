@@ -347,13 +347,22 @@ def _conclude(context: RunContext[Any]) -> results.Run:
     if output.quiet and run.final is not None and "sentence" in run.final:
         output.console.print(run.final["sentence"], highlight=False, soft_wrap=True, markup=False)
     if not output.quiet:
-        show(run, output.console)
+        _view(context, "summary", lambda: _show(run, output.console))
     with context.study.timed("report"):
         if run.final is not None:
             _view(context, "model card", lambda: model_card.write(context.run_dir))
         _view(context, "report", lambda: report.write(results.load_run(context.run_dir)))
     context.folder.copy()
     return results.load_run(context.run_dir)
+
+
+def _show(run: results.Run, console: Console) -> None:
+    if not console.is_jupyter:
+        show(run, console)
+        return
+    from IPython.display import display
+
+    display(run)  # in one block, where each print would be one of its own
 
 
 def _discard(context: RunContext[Any]) -> results.Run:
@@ -379,7 +388,11 @@ def _view(context: RunContext[Any], name: str, make: Callable[[], Any]) -> None:
         make()
     except Exception as error:
         cause = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        remade = {"report": "python -m results report", "evidence": "python -m results report"}
+        remade = {
+            "report": "python -m results report",
+            "evidence": "python -m results report",
+            "summary": "python -m results show",
+        }
         again = f"; make it again with: {remade[name]} {context.run_dir}" if name in remade else ""
         context.output.say(f"warning: the {name} could not be made ({cause}){again}")
 
