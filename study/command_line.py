@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args, get_origin
 
@@ -14,6 +15,7 @@ from study.errors import StudyError, StudyFailed, StudyInterrupted
 
 if TYPE_CHECKING:
     from results import Run
+    from study.api import Call
     from study.winner import Winner
 
 EXIT_CODES = """exit codes:
@@ -168,11 +170,30 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() or each in "\n\t" else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
-def print_result(run: "Run", given: Mapping[str, Any]) -> None:
-    """With --json, the result of a run as JSON on standard output."""
+def run_with_settings(
+    parser: Parser, command: Sequence[str], function: Callable[[Mapping[str, Any], "Call"], "Run"]
+) -> int:
+    """Calls `function` with the settings that `command` names; with --json the result goes to standard output.
+
+    Returns:
+        The exit code, as run_command.
+    """
+    return run_command(parser.prog, partial(_run_with_settings, parser, command, function))
+
+
+def _run_with_settings(
+    parser: Parser, command: Sequence[str], function: Callable[[Mapping[str, Any], "Call"], "Run"]
+) -> int:
+    given = given_settings(parser, command)
+    resume, resume_or_start = given.pop("resume", None), given.pop("resume_or_start", False)
+    from study import api  # late, so that --help is fast
+
+    with api.errors_as_study_errors():
+        run = function(given, api.Call(list(command), flag_of, resume, resume_or_start))
     if given.get("json"):
         best = run.path / "best.json"
         content: dict[str, Any] = {"run": str(run.path), "final": run.final}
         if best.exists():
             content["best"] = json.loads(best.read_bytes())
         print(json.dumps(content, indent=2))
+    return 0
