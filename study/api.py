@@ -362,7 +362,7 @@ def _show(run: results.Run, console: Console) -> None:
         return
     from IPython.display import display
 
-    display(run)  # in one block, where each print would be one of its own
+    display(run)  # type: ignore[no-untyped-call]  # in one block, where each print would be one of its own
 
 
 def _discard(context: RunContext[Any]) -> results.Run:
