@@ -4,7 +4,7 @@ import json
 import shutil
 import signal
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +18,7 @@ from results import report
 from results.show import show
 from search_spaces import SpaceError
 from study import model_card
+from study.command_line import flag_of
 from study.config import Config, ReproduceConfig, StudyConfig, TrainingConfig, read_yaml, to_yaml, validate
 from study.data import DataOptions
 from study.errors import StudyError, StudyInterrupted, UsageError
@@ -57,6 +58,15 @@ class Call:
     spelling: Callable[[str], str] = str
     resume: Any = None
     resume_or_start: bool = False
+
+
+def from_command_line(
+    function: Callable[[Mapping[str, Any], Call], results.Run], given: dict[str, Any], command: Sequence[str]
+) -> results.Run:
+    """run_study or run_reproduction with the settings of a command line; errors are StudyErrors."""
+    resume, resume_or_start = given.pop("resume", None), given.pop("resume_or_start", False)
+    with errors_as_study_errors():
+        return function(given, Call(list(command), flag_of, resume, resume_or_start))
 
 
 def tune(

@@ -5,7 +5,7 @@ python -m study.baseline --recipe runs/NAME/best.json
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from study.command_line import parser_of, run_with_settings
@@ -13,7 +13,6 @@ from study.config import ReproduceConfig
 
 if TYPE_CHECKING:
     from results import Run
-    from study.api import Call
 
 PROGRAM = "study.baseline"
 
@@ -24,10 +23,10 @@ def main(command: Sequence[str] | None = None) -> int:
     return run_with_settings(parser, sys.argv[1:] if command is None else list(command), _run)
 
 
-def _run(given: Mapping[str, Any], call: "Call") -> "Run":
+def _run(given: dict[str, Any], command: Sequence[str]) -> "Run":
     from study import api  # late, so that --help is fast
 
-    return api.run_reproduction(given, call)
+    return api.from_command_line(api.run_reproduction, given, command)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from study.errors import StudyError, StudyFailed, StudyInterrupted
 
 if TYPE_CHECKING:
     from results import Run
-    from study.api import Call
     from study.winner import Winner
 
 EXIT_CODES = """exit codes:
@@ -171,9 +170,9 @@ def printable(text: str) -> str:
 
 
 def run_with_settings(
-    parser: Parser, command: Sequence[str], function: Callable[[Mapping[str, Any], "Call"], "Run"]
+    parser: Parser, command: Sequence[str], function: Callable[[dict[str, Any], Sequence[str]], "Run"]
 ) -> int:
-    """Calls `function` with the settings that `command` names; with --json the result goes to standard output.
+    """Calls `function` with the settings that `command` names, and with `command`; --json prints what came out.
 
     Returns:
         The exit code, as run_command.
@@ -182,15 +181,12 @@ def run_with_settings(
 
 
 def _run_with_settings(
-    parser: Parser, command: Sequence[str], function: Callable[[Mapping[str, Any], "Call"], "Run"]
+    parser: Parser, command: Sequence[str], function: Callable[[dict[str, Any], Sequence[str]], "Run"]
 ) -> int:
     given = given_settings(parser, command)
-    resume, resume_or_start = given.pop("resume", None), given.pop("resume_or_start", False)
-    from study import api  # late, so that --help is fast
-
-    with api.errors_as_study_errors():
-        run = function(given, api.Call(list(command), flag_of, resume, resume_or_start))
-    if given.get("json"):
+    as_json = given.get("json")
+    run = function(given, command)
+    if as_json:
         best = run.path / "best.json"
         content: dict[str, Any] = {"run": str(run.path), "final": run.final}
         if best.exists():
