@@ -4,7 +4,7 @@ import json
 import shutil
 import signal
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -19,6 +19,7 @@ from results.loggers import LoggerError, check_logger
 from results.show import show
 from search_spaces import SpaceError
 from study import model_card
+from study.command_line import flag_of
 from study.config import Config, ReproduceConfig, StudyConfig, TrainingConfig, read_yaml, to_yaml, validate
 from study.data import DataOptions
 from study.errors import StudyError, StudyInterrupted, UsageError
@@ -60,6 +61,15 @@ class Call:
     spelling: Callable[[str], str] = str
     resume: Any = None
     resume_or_start: bool = False
+
+
+def from_command_line(
+    function: Callable[[Mapping[str, Any], Call], results.Run], given: dict[str, Any], command: Sequence[str]
+) -> results.Run:
+    """run_study or run_reproduction with the settings of a command line; errors are StudyErrors."""
+    resume, resume_or_start = given.pop("resume", None), given.pop("resume_or_start", False)
+    with errors_as_study_errors():
+        return function(given, Call(list(command), flag_of, resume, resume_or_start))
 
 
 def tune(
@@ -360,13 +370,22 @@ def _conclude(context: RunContext[Any]) -> results.Run:
     if output.quiet and run.final is not None and "sentence" in run.final:
         output.console.print(run.final["sentence"], highlight=False, soft_wrap=True, markup=False)
     if not output.quiet:
-        show(run, output.console)
+        _view(context, "summary", lambda: _show(run, output.console))
     with context.study.timed("report"):
         if run.final is not None:
             _view(context, "model card", lambda: model_card.write(context.run_dir))
         _view(context, "report", lambda: report.write(results.load_run(context.run_dir)))
     context.folder.copy()
     return results.load_run(context.run_dir)
+
+
+def _show(run: results.Run, console: Console) -> None:
+    if not console.is_jupyter:
+        show(run, console)
+        return
+    from IPython.display import display
+
+    display(run)  # type: ignore[no-untyped-call]  # in one block, where each print would be one of its own
 
 
 def _say_estimate(context: RunContext[Any]) -> None:
@@ -403,7 +422,11 @@ def _view(context: RunContext[Any], name: str, make: Callable[[], Any]) -> None:
         make()
     except Exception as error:
         cause = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        remade = {"report": "python -m results report", "evidence": "python -m results report"}
+        remade = {
+            "report": "python -m results report",
+            "evidence": "python -m results report",
+            "summary": "python -m results show",
+        }
         again = f"; make it again with: {remade[name]} {context.run_dir}" if name in remade else ""
         context.output.say(f"warning: the {name} could not be made ({cause}){again}")
 
