@@ -15,7 +15,6 @@ from results.events import Event
 from results.loggers import LoggerError, open_logger
 
 SECONDS_TO_FINISH = 120.0  # for artifacts to be uploaded; after that a tracker is left alone
-
 SECONDS_AFTER_SIGNAL = 10.0  # as Kubernetes and Slurm kill a process 30 s after they have asked it to end
 
 
