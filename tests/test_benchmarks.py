@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import same_recipe, search_quality
 from benchmarks.curves import EPOCHS, RECIPES, drawn
+from benchmarks.estimate import off_by
 from benchmarks.schedulers import POLICIES, SAMPLES, Curves, Promotion, Tpe, load_curves, shuffled, simulate
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -93,3 +94,8 @@ def test_pairs_of_networks_that_differ_by_mcnemar_are_counted() -> None:
     differ, disagreement = same_recipe.share_that_differs(np.stack([right, right, other]))
     assert differ == pytest.approx(2 / 3)
     assert disagreement == pytest.approx(2 / 3 * 0.04)
+
+
+@pytest.mark.parametrize(("took", "outside"), [(10, 0.0), (20, 0.0), (26, 0.3), (7, -0.3)])
+def test_an_estimate_is_off_by_the_share_of_its_nearer_end(took: float, outside: float) -> None:
+    assert off_by(took, 10, 20) == pytest.approx(outside)

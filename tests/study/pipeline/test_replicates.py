@@ -3,14 +3,19 @@
 import json
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from made_run import made_run
 
 import results
 from study import run
+from study.errors import StudyFailed
 from study.pipeline import replicates
+from study.pipeline.finalists import _seeds
 from study.storage.study_file import StudyFile
 
 SPACE = """
@@ -26,13 +31,13 @@ def small(trial):
 
 @pytest.fixture(scope="module")
 def repeated(local_ray: None, synthetic_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> results.Run:
-    """A study of three trials with two finalists, and two replicates of it."""
+    """A study of three trials, and two replicates of it."""
     folder = tmp_path_factory.mktemp("replicates")
     (folder / "mine.py").write_text(SPACE)
     command = ["--dataset", "synthetic", "--data-dir", str(synthetic_dir), "--runs-dir", str(folder), "--quiet"]
     command += ["--space", f"{folder / 'mine.py'}:small", "--gpus-per-trial", "0", "--name", "repeated"]
     command += ["--samples", "3", "--max-epochs", "2", "--final-epochs", "1", "--final-seeds", "2"]
-    assert run.main([*command, "--finalists", "2", "--replicates", "2"]) == 0
+    assert run.main([*command, "--replicates", "2"]) == 0
     return results.load_run(folder / "repeated")
 
 
@@ -112,15 +117,23 @@ def test_the_seeds_that_would_settle_it_are_added_by_the_command_that_is_printed
     assert after.final_epochs["seed"].nunique() == 3
     assert set(repeated.final_epochs["seed"]) < set(after.final_epochs["seed"])
     assert len(after.study["test_openings"]) == len(repeated.study["test_openings"]) + 2
-    for name in ("epochs.jsonl", "finalists/epochs.jsonl", "replicates/1/final/epochs.jsonl", "best.json"):
+    for name in ("epochs.jsonl", "replicates/1/final/epochs.jsonl", "best.json"):
         assert (path / name).read_bytes() == (repeated.path / name).read_bytes(), name
+
+
+def test_further_seeds_of_the_final_are_not_given_to_finalists_that_were_chosen_from(tmp_path: Path) -> None:
+    trained = pd.DataFrame({"trial": [3, 3, 5, 5], "seed": [1, 2, 1, 2]})
+    final = pd.DataFrame({"role": ["winner"], "seed": [9]})
+    chosen = replace(made_run(tmp_path / "one", [], {}), finalist_epochs=trained, final_epochs=final)
+    assert _seeds(4, chosen, {3, 5}) == 2
+    assert _seeds(1, chosen, {3, 5}) == 1
+    assert _seeds(4, chosen, {3, 7}) == 4  # another finalist: the choice is another one
+    assert _seeds(4, replace(chosen, final_epochs=final.iloc[:0]), {3, 5}) == 4  # nothing has met the test set
 
 
 def test_a_replicate_that_finds_nothing_costs_itself_only(
     repeated: results.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from study.errors import StudyFailed
-
     def nothing(*arguments: object) -> None:
         raise StudyFailed("no trial can be ranked", resumable=False)
 
