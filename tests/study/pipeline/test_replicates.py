@@ -31,13 +31,13 @@ def small(trial):
 
 @pytest.fixture(scope="module")
 def repeated(local_ray: None, synthetic_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> results.Run:
-    """A study of three trials, and two replicates of it."""
+    """A study of two trials, and a replicate of it."""
     folder = tmp_path_factory.mktemp("replicates")
     (folder / "mine.py").write_text(SPACE)
     command = ["--dataset", "synthetic", "--data-dir", str(synthetic_dir), "--runs-dir", str(folder), "--quiet"]
     command += ["--space", f"{folder / 'mine.py'}:small", "--gpus-per-trial", "0", "--name", "repeated"]
-    command += ["--samples", "3", "--max-epochs", "2", "--final-epochs", "1", "--final-seeds", "2"]
-    assert run.main([*command, "--replicates", "2"]) == 0
+    command += ["--samples", "2", "--max-epochs", "2", "--final-epochs", "1", "--final-seeds", "2"]
+    assert run.main([*command, "--replicates", "1"]) == 0
     return results.load_run(folder / "repeated")
 
 
@@ -46,19 +46,18 @@ def copied(repeated: results.Run, path: Path) -> Path:
 
 
 def test_each_replicate_is_a_complete_study_with_seeds_and_a_split_of_its_own(repeated: results.Run) -> None:
-    first, second = repeated.replicates
-    runs = (repeated, first, second)
-    assert [each.study["name"] for each in runs[1:]] == ["repeated/replicates/1", "repeated/replicates/2"]
-    assert [each.status for each in runs] == ["finished"] * 3
-    assert all(len(each.trials) == 3 for each in runs)
+    runs = (repeated, *repeated.replicates)
+    assert [each.study["name"] for each in runs[1:]] == ["repeated/replicates/1"]
+    assert [each.status for each in runs] == ["finished"] * 2
+    assert all(len(each.trials) == 2 for each in runs)
     for seeds in ([each.study["seed"] for each in runs], [each.study["arguments"]["split_seed"] for each in runs]):
-        assert len(set(seeds)) == 3
-    assert len({each.study["data"]["split_digest"] for each in runs}) == 3
+        assert len(set(seeds)) == 2
+    assert len({each.study["data"]["split_digest"] for each in runs}) == 2
     assert len({each.study["data"]["digest"] for each in runs}) == 1
     trained = [set(each.final_epochs["seed"]) for each in runs]
-    assert len(set.union(*trained)) == 3 * 2
-    assert [each.baseline for each in runs] == [repeated.baseline] * 3
-    assert len(first.study["test_openings"]) == 2 * 2
+    assert len(set.union(*trained)) == 2 * 2
+    assert [each.baseline for each in runs] == [repeated.baseline] * 2
+    assert len(runs[1].study["test_openings"]) == 2 * 2
 
 
 def test_the_study_reports_what_its_replicates_agree_on(repeated: results.Run) -> None:
@@ -71,11 +70,11 @@ def test_the_study_reports_what_its_replicates_agree_on(repeated: results.Run) -
         if one.final is not None
     ]
     [spread] = [row for row in content["spread"] if row["score"] == "difference"]
-    assert (spread["studies"], spread["median"]) == (3, pytest.approx(np.median(gains)))
+    assert (spread["studies"], spread["median"]) == (2, pytest.approx(np.median(gains)))
     assert (spread["low"], spread["high"]) == (pytest.approx(min(gains)), pytest.approx(max(gains)))
     batches = [row for row in content["choices"] if row["hyperparameter"] == "batch_size"]
-    assert sum(row["studies"] for row in batches) == 3
-    [said] = [each for each in repeated.final["sentences"] if each.startswith("Replicates: over 3 studies")]
+    assert sum(row["studies"] for row in batches) == 2
+    [said] = [each for each in repeated.final["sentences"] if each.startswith("Replicates: over 2 studies")]
     assert "Chosen: " in said
     cost = results.budget(repeated)
     assert cost.loc["replicates", "epochs"] == sum(results.budget(each)["epochs"].sum() for each in repeated.replicates)
@@ -85,19 +84,19 @@ def test_a_complete_replicate_is_not_repeated_and_one_that_was_cut_off_comes_to_
     repeated: results.Run, tmp_path: Path
 ) -> None:
     path = copied(repeated, tmp_path / "cut")
-    second = path / "replicates" / "2"
-    log = (second / "epochs.jsonl").read_bytes()
-    shutil.rmtree(second / "final")
-    (second / "epochs.jsonl").write_bytes(log[: len(log) // 2])
-    study = json.loads((second / "study.json").read_text())
-    (second / "study.json").write_text(json.dumps({**study, "status": "running", "test_openings": []}))
-    before = (path / "replicates" / "1" / "study.json").stat().st_mtime_ns
+    first, study_json = path / "replicates" / "1", path / "replicates" / "1" / "study.json"
+    before = study_json.stat().st_mtime_ns
     assert run.main(["--resume", str(path), "--quiet"]) == 0
-    again = results.load_run(path).replicates
-    assert (path / "replicates" / "1" / "study.json").stat().st_mtime_ns == before
-    wanted = repeated.replicates[1]
-    assert (again[1].best or {})["recipe"] == (wanted.best or {})["recipe"]
-    assert (again[1].final or {})["winner"]["accuracy"] == (wanted.final or {})["winner"]["accuracy"]
+    assert study_json.stat().st_mtime_ns == before
+    log = (first / "epochs.jsonl").read_bytes()
+    shutil.rmtree(first / "final")
+    (first / "epochs.jsonl").write_bytes(log[: len(log) // 2])
+    study = json.loads(study_json.read_text())
+    study_json.write_text(json.dumps({**study, "status": "running", "test_openings": []}))
+    assert run.main(["--resume", str(path), "--quiet"]) == 0
+    [again], [wanted] = results.load_run(path).replicates, repeated.replicates
+    assert (again.best or {})["recipe"] == (wanted.best or {})["recipe"]
+    assert (again.final or {})["winner"]["accuracy"] == (wanted.final or {})["winner"]["accuracy"]
 
 
 def test_the_seeds_that_would_settle_it_are_added_by_the_command_that_is_printed_and_nothing_else(
@@ -139,6 +138,6 @@ def test_a_replicate_that_finds_nothing_costs_itself_only(
 
     monkeypatch.setattr(replicates, "search", nothing)
     path = copied(repeated, tmp_path / "failed")
-    assert run.main(["--resume", str(path), "--replicates", "3", "--quiet"]) == 0
-    assert StudyFile(path / "replicates" / "3" / "study.json").content["status"] == "failed"
+    assert run.main(["--resume", str(path), "--replicates", "2", "--quiet"]) == 0
+    assert StudyFile(path / "replicates" / "2" / "study.json").content["status"] == "failed"
     assert results.load_run(path).study["status"] == "finished"
