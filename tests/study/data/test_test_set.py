@@ -75,3 +75,10 @@ def test_a_damaged_ledger_is_one_line(digits: Dataset, tmp_path: Path) -> None:
 def test_opening_for_nothing_is_an_error_of_the_program(digits: Dataset) -> None:
     with pytest.raises(ValueError, match="give at least one Opening"):
         test_set.open_test_set(digits, [])
+
+
+def test_a_run_and_its_replicates_count_as_one_evaluation(digits: Dataset, tmp_path: Path) -> None:
+    for run in ("one", "one/replicates/1", "one/replicates/2", "two"):
+        test_set.open_test_set(digits, [opening(tmp_path / run)])
+    assert test_set.count_openings(digits) == 4
+    assert test_set.count_runs(digits) == 2
