@@ -180,7 +180,8 @@ def budget(run: Run) -> pd.DataFrame:
         if epochs is not None and len(epochs)
     }
     if run.replicates:
-        rows["replicates"] = pd.concat([budget(each) for each in run.replicates]).sum().to_dict()
+        repeated = pd.concat([budget(each) for each in run.replicates])
+        rows["replicates"] = {str(name): float(repeated[name].sum()) for name in repeated}
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["trainings", "epochs", "images", "seconds"])
     dtypes = {"trainings": "int64", "epochs": "int64", "images": "int64", "seconds": "float64"}
     return table.astype(dtypes).rename_axis("part")

@@ -115,9 +115,9 @@ def _replicates(run: Run) -> list[Table]:
         for path, row in repeated.scores.iterrows()
     ]
     choices = [
-        [str(name), word(value), f"{row['studies']:.0f} of {len(repeated.scores)}"]
-        for (name, value), row in repeated.choices.iterrows()  # type: ignore[misc]
-        if name not in repeated.ranges.index
+        [row["hyperparameter"], word(row["value"]), f"{row['studies']} of {len(repeated.scores)}"]
+        for row in repeated.choices.reset_index().to_dict("records")
+        if row["hyperparameter"] not in repeated.ranges.index
     ]
     ranges = [[str(name), *(word(row[each]) for each in row.index)] for name, row in repeated.ranges.iterrows()]
     return [

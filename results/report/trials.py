@@ -109,7 +109,7 @@ def _pictured(run: Run, folder: str) -> pd.DataFrame:
     pictures = {int(path.stem): path for path in found if path.stem.isdecimal() and _is_small_file(path)}
     table = run.predictions.set_index("image")
     table = table[table.index.isin(list(pictures))]
-    return table.assign(picture=[pictures[image] for image in table.index])
+    return table.assign(picture=[str(pictures[image]) for image in table.index])
 
 
 def _shown(run: Run, table: pd.DataFrame) -> list[dict[str, str]]:
@@ -119,7 +119,7 @@ def _shown(run: Run, table: pd.DataFrame) -> list[dict[str, str]]:
     return [
         {
             "image": str(image),
-            "uri": f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}",
+            "uri": f"data:image/png;base64,{base64.b64encode(Path(picture).read_bytes()).decode()}",
             "label": names[label],
             "taken_for": names[taken_for],
             "confidence": f"{confidence:.1%}",

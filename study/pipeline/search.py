@@ -49,8 +49,13 @@ class SearchSettings:
 
     @classmethod
     def of(cls, config: StudyConfig) -> "SearchSettings":
-        limits = {"stop_when_worth": config.stop_when_worth}
-        return cls(config.samples, config.max_epochs, config.grace_period, config.reduction_factor, **limits)
+        return cls(
+            config.samples,
+            config.max_epochs,
+            config.grace_period,
+            config.reduction_factor,
+            stop_when_worth=config.stop_when_worth,
+        )
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

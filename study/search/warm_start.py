@@ -89,6 +89,7 @@ def priors(leaders: Sequence[Mapping[str, Any]], problem: SearchProblem) -> dict
     source = "the best trials of " + ", ".join(dict.fromkeys(str(each["source"]) for each in leaders))
     of_space, fields = priors_of(problem.space), [each["fields"] for each in leaders]
     found: dict[str, Prior] = {}
+    prior: Prior | None
     for name, distribution in search_spaces.hyperparameters(problem.space, problem.fixed).items():
         usual = of_space.get(name)
         if isinstance(usual, ConditionalPrior):
@@ -97,7 +98,7 @@ def priors(leaders: Sequence[Mapping[str, Any]], problem: SearchProblem) -> dict
                 if name in each:
                     groups.setdefault(each.get(usual.by, problem.base.as_dict().get(usual.by)), []).append(each[name])
             cases = {case: _prior(values, distribution, source) for case, values in groups.items()}
-            known = {case: prior for case, prior in cases.items() if prior is not None}
+            known = {case: each for case, each in cases.items() if each is not None}
             prior = ConditionalPrior(by=usual.by, cases={**usual.cases, **known}, source=source) if known else None
         else:
             prior = _prior([each[name] for each in fields if name in each], distribution, source)
