@@ -33,6 +33,7 @@ from results.evidence import (
     rung_correlation,
     sentences,
 )
+from results.further_search import FurtherSearch, further_search
 from results.metric import MetricInfo
 from results.next_space import next_space
 from results.published import against_publication
@@ -43,6 +44,7 @@ from results.seed_deviation import grow_seed_deviations
 
 __all__ = [
     "Finding",
+    "FurtherSearch",
     "MetricInfo",
     "Replicates",
     "Run",
@@ -65,6 +67,7 @@ __all__ = [
     "finalists",
     "find_run",
     "find_runs",
+    "further_search",
     "grow_seed_deviations",
     "importance",
     "incumbent",
