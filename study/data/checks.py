@@ -225,7 +225,7 @@ def remarks(findings: Findings) -> list[Remark]:
         Remark(
             "images of one colour",
             len(findings.constant) + len(test.constant),
-            f"{len(findings.constant)} in training, {len(test.constant)} in the test set"
+            f"({len(findings.constant)} in training, {len(test.constant)} in the test set)"
             f"{_examples([findings.name(index)] for index in findings.constant)}",
         ),
     ]

@@ -84,7 +84,7 @@ def between(images: NDArray[np.uint8], others: NDArray[np.uint8]) -> Pairs:
     # Images of a few pixels are not shifted: a pixel is a large part of them.
     step = round(max(images.shape[1:3]) * SHIFT)
     shifts = sorted({(down, right) for down in (-step, 0, step) for right in (-step, 0, step)})
-    found = [_candidates(embed(_shifted(images, *shift)), theirs, threshold, within=False) for shift in shifts]
+    found = [_candidates(embed(images, shift), theirs, threshold, within=False) for shift in shifts]
     first = np.concatenate([pairs.first for pairs in found])
     second = np.concatenate([pairs.second for pairs in found])
     similarity = np.concatenate([pairs.similarity for pairs in found])
@@ -117,8 +117,8 @@ class _Embedding:
         used = variances > 1e-6 * variances[0].clamp_min(1e-12)
         self.weights = (directions[:, used] / variances[used].sqrt()).float()
 
-    def __call__(self, images: NDArray[np.uint8]) -> torch.Tensor:
-        return torch.cat([self._vectors(each) for each in _miniatures(images)])
+    def __call__(self, images: NDArray[np.uint8], shift: tuple[int, int] = (0, 0)) -> torch.Tensor:
+        return torch.cat([self._vectors(each) for each in _miniatures(images, shift)])
 
     def _vectors(self, miniatures: torch.Tensor) -> torch.Tensor:
         vectors = torch.nn.functional.normalize((miniatures - self.mean) @ self.weights)
@@ -126,10 +126,12 @@ class _Embedding:
         return vectors * miniatures.any(1, keepdim=True)
 
 
-def _miniatures(images: NDArray[np.uint8]) -> Iterator[torch.Tensor]:
+def _miniatures(images: NDArray[np.uint8], shift: tuple[int, int] = (0, 0)) -> Iterator[torch.Tensor]:
     """Float32 [n, C * SIDE * SIDE] a chunk: each channel's mean is 0, each image's length 1."""
     for start in range(0, len(images), CHUNK):
-        small = torch.nn.functional.adaptive_avg_pool2d(_as_floats(images[start : start + CHUNK]), SIDE)
+        small = torch.nn.functional.adaptive_avg_pool2d(
+            _as_floats(_shifted(images[start : start + CHUNK], *shift)), SIDE
+        )
         yield torch.nn.functional.normalize((small - small.mean((2, 3), keepdim=True)).flatten(1))
 
 

@@ -120,6 +120,28 @@ def test_a_mapped_split_travels_to_another_process_as_the_path_of_its_file(
         pickle.loads(sent)
 
 
+def test_reading_all_of_a_mapped_split_takes_no_memory_of_the_process_own(tmp_path: Path) -> None:
+    file, shape = tmp_path / "images", (30_000, 32, 32, 3)  # 92 MB
+    with file.open("wb") as opened:
+        for start in range(0, shape[0], 1000):
+            opened.write(np.full((1000, *shape[1:]), start // 1000, np.uint8).data)
+    split = MappedSplit.open(file, shape, np.arange(shape[0]) % 10)
+    before = anonymous_bytes()
+    order = np.random.default_rng(0).permutation(shape[0])
+    total = sum(int(split.images[order[start : start + 500]].sum()) for start in range(0, shape[0], 500))
+    assert total == sum(range(30)) * 1000 * 3072
+    data.dataset.digest(split)
+    data.dataset.image_spec(split, 10)
+    # A chunk of 4,096 images at a time is 13 MB.
+    assert anonymous_bytes() - before < 50e6
+
+
+def anonymous_bytes() -> int:
+    """Memory of this process that is backed by no file."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) * 1024
+
+
 def test_a_data_set_is_added_with_one_function_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(options: DataOptions, report: data.Report) -> data.Dataset:
         images = np.random.default_rng(0).integers(0, 256, (60, 12, 10, 3), dtype=np.uint8)
