@@ -78,6 +78,12 @@ class Run:
     def __repr__(self) -> str:
         return f"<Run {self.path}: {len(self.trials)} trials, {len(self.epochs)} epochs, {self.status}>"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows for a run: the ranking, the verdict and the findings."""
+        from results.show import as_html
+
+        return as_html(self)
+
     @property
     def name(self) -> str:
         return str(self.study["name"])

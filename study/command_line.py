@@ -2,9 +2,9 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args, get_origin
 
@@ -142,6 +142,9 @@ def run_command(program: str, function: Callable[[], int]) -> int:
     Raises:
         SystemExit: with 2 for bad input, as argparse does.
     """
+    from results.terminal import discard_output, tolerate_any_output  # brings pandas, which --help does not need
+
+    tolerate_any_output()
     try:
         return function()
     except StudyInterrupted as error:
@@ -153,8 +156,7 @@ def run_command(program: str, function: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return _say(program, "stopped by SIGINT", 130)
     except BrokenPipeError:
-        # Whoever read the output has gone, such as `| head -1`. Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return 141
 
 
@@ -168,11 +170,27 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() or each in "\n\t" else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
-def print_result(run: "Run", given: Mapping[str, Any]) -> None:
-    """With --json, the result of a run as JSON on standard output."""
-    if given.get("json"):
+def run_with_settings(
+    parser: Parser, command: Sequence[str], function: Callable[[dict[str, Any], Sequence[str]], "Run"]
+) -> int:
+    """Calls `function` with the settings that `command` names, and with `command`; --json prints what came out.
+
+    Returns:
+        The exit code, as run_command.
+    """
+    return run_command(parser.prog, partial(_run_with_settings, parser, command, function))
+
+
+def _run_with_settings(
+    parser: Parser, command: Sequence[str], function: Callable[[dict[str, Any], Sequence[str]], "Run"]
+) -> int:
+    given = given_settings(parser, command)
+    as_json = given.get("json")
+    run = function(given, command)
+    if as_json:
         best = run.path / "best.json"
         content: dict[str, Any] = {"run": str(run.path), "final": run.final}
         if best.exists():
             content["best"] = json.loads(best.read_bytes())
         print(json.dumps(content, indent=2))
+    return 0
