@@ -3,6 +3,7 @@
 from typing import Any
 
 from study.pipeline.audit import Audit
+from study.pipeline.check_images import CheckImages
 from study.pipeline.extra_searches import Control, TunedBaseline
 from study.pipeline.final import Final, Reproduction
 from study.pipeline.finalists import Finalists
@@ -10,5 +11,14 @@ from study.pipeline.replicates import Replicates
 from study.pipeline.run_context import Phase
 from study.pipeline.search import Search
 
-STUDY_PHASES: list[Phase[Any]] = [Search(), Audit(), Control(), TunedBaseline(), Finalists(), Final(), Replicates()]
-REPRODUCE_PHASES: list[Phase[Any]] = [Reproduction()]
+STUDY_PHASES: list[Phase[Any]] = [
+    CheckImages(),
+    Search(),
+    Audit(),
+    Control(),
+    TunedBaseline(),
+    Finalists(),
+    Final(),
+    Replicates(),
+]
+REPRODUCE_PHASES: list[Phase[Any]] = [CheckImages(), Reproduction()]

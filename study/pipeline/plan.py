@@ -53,7 +53,9 @@ def _study(context: RunContext[Any]) -> list[str]:
     if config.tune_baseline:
         lines.append("Tuning of the baseline's lr and batch size, with as many epochs.")
     if config.finalists > 1:
-        lines.append(f"Finalists: the {config.finalists} best, {count(config.final_epochs, 'epoch')}, {seeds} each.")
+        folds = "" if config.folds == 1 else f", on each of {config.folds} folds"
+        epochs = count(config.final_epochs, "epoch")
+        lines.append(f"Finalists: the {config.finalists} best, {epochs}, {seeds} each{folds}.")
     lines.append(f"Final:  winner and baseline, {count(config.final_epochs, 'epoch')}, {seeds} each.")
     if config.replicates:
         lines.append(_replicates(context))
@@ -62,7 +64,7 @@ def _study(context: RunContext[Any]) -> list[str]:
 
 def _replicates(context: RunContext[Any]) -> str:
     config = context.config
-    trainings = config.final_seeds * (2 + (config.finalists if config.finalists > 1 else 0))
+    trainings = config.final_seeds * (2 + (config.finalists * config.folds if config.finalists > 1 else 0))
     most = config.replicates * (config.samples * config.max_epochs + trainings * config.final_epochs)
     what = "other seeds and splits" if context.dataset.validation is None else "other seeds; the data set has one split"
     again = "search and choice once more" if config.replicates == 1 else f"{config.replicates} times search and choice"
