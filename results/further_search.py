@@ -82,7 +82,9 @@ def worth_of_more(
 
 
 def further_search(run: Run, trials: int = MORE) -> FurtherSearch | None:
-    """The worth of `trials` more for the run's metric; None where too few trials say so."""
+    """The worth of `trials` more for the run's metric; None where too few trials say so, or none measured it."""
+    if run.metric.column not in run.epochs:
+        return None
     curves: dict[int, Curve] = {number: {} for number in run.trials.index}
     measured = run.epochs.dropna(subset=run.metric.column)
     for number, epoch, value in measured[["number", "training_iteration", run.metric.column]].itertuples(index=False):
