@@ -14,6 +14,7 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 import search_spaces
+from search_spaces import SpaceError
 from search_spaces.priors import ChoicePrior, ConditionalPrior, LogNormalPrior, NormalPrior, Prior, priors_of
 from study.recipe import FIELDS, OPTION
 from study.search.problem import PastTrial, SearchProblem
@@ -144,6 +145,13 @@ def _observation(trial: EarlierTrial, problem: SearchProblem) -> PastTrial | Non
     suggested = problem.base.as_dict() | draw.fields
     varied = (each for each in recipe.items() if each[0] not in ("epochs", "seed"))
     if any(suggested.get(name) != value for name, value in varied):
+        return None
+    # A file of trials names no code to load.
+    if ":" in str(suggested["model"]) and suggested["model"] not in (problem.base.model, draw.params.get("model")):
+        return None
+    try:
+        problem.recipe(0, draw.fields)
+    except SpaceError:
         return None
     past: PastTrial = {"recipe": suggested | recipe, "status": trial.status, "accuracies": list(trial.values)}
     if params:

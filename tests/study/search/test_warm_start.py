@@ -181,6 +181,14 @@ def test_what_was_drawn_under_other_names_than_a_recipes_is_known_as_well(space:
     assert [past["recipe"]["channels"] for past in problem.history] == ["16-32", "24-48"]
 
 
+def test_a_trial_that_no_recipe_can_be_or_that_names_code_is_not_known(space: str, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("raise SystemExit('was executed')")
+    rows = ["0.1,32,cnn,0.5", "fast,32,cnn,0.6", "-1,32,cnn,0.7", f"0.05,32,{tmp_path / 'net.py'}:Net,0.8"]
+    (tmp_path / "odd.csv").write_text("\n".join(["lr,batch_size,model,accuracy", *rows]))
+    problem = problem_of(space, str(tmp_path / "odd.csv"))
+    assert [past["value"] for past in problem.history] == [0.5]
+
+
 def refused(tmp_path: Path) -> dict[str, tuple[str, str]]:
     database(tmp_path / "two.db", "one")
     database(tmp_path / "two.db", "two")
