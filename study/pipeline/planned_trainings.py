@@ -69,7 +69,7 @@ def run_trainings(
     """
     folder, epochs = context.folder.below(phase), planned[0].recipe.epochs
     total = float(len(planned) * epochs)
-    progress = context.output.follow(PhaseSize(phase, len(planned), epochs, (total, total)))
+    progress = context.output.follow(PhaseSize(phase, len(planned), epochs, (total, total), context.slots.count))
     with EventLog(folder.path / "epochs.jsonl", [folder.after_event]) as log:
         numbers = [_number(each, log) for each in planned]
         progress.catch_up(log.events, set(numbers))
