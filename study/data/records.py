@@ -20,7 +20,7 @@ from study.errors import DataError
 # What the suite, or torchvision, keeps in a data directory.
 OURS = (
     "cifar10-*.bin", "synthetic-*.bin", "cifar-10*", "data_batch_?", "test_batch", "test-openings.jsonl", "decoded",
-    "pictures", "MNIST", "FashionMNIST", "train_32x32.mat", "test_32x32.mat",
+    "checks", "pictures", "MNIST", "FashionMNIST", "train_32x32.mat", "test_32x32.mat",
 )  # fmt: skip
 
 SIDE = 32

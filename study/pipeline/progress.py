@@ -130,7 +130,8 @@ class Progress:
 
     def _print_json(self, content: Mapping[str, Any]) -> None:
         self._last_line = time.monotonic()
-        self._console.out(json.dumps({"phase": self._size.title, **content}), highlight=False)
+        line = json.dumps({"phase": self._size.title, **content})
+        self._console.print(line, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
     def _line(self, event: Event) -> str | None:
         """What is worth a line. On a live display that is only what would be lost."""
