@@ -101,7 +101,8 @@ class DataOptions:
     @property
     def cache_dir(self) -> Path:
         """Where all that is made is written: the data directory, or for one that is read-only a folder in ~/.cache."""
-        if not self.data_dir.is_dir() or os.access(self.data_dir, os.W_OK):
+        effective = os.access in os.supports_effective_ids
+        if not self.data_dir.is_dir() or os.access(self.data_dir, os.W_OK, effective_ids=effective):
             return self.data_dir
         caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         own = hashlib.sha256(str(self.data_dir.resolve()).encode()).hexdigest()[:16]

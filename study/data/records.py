@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from study.data.dataset import Split
+from study.data.dataset import DataOptions, Split
 from study.errors import DataError
 
 # What the suite, or torchvision, keeps in a data directory.
@@ -97,6 +97,11 @@ def _refuse_foreign(data_dir: Path) -> None:
             f"data directory {data_dir} holds something else ({', '.join(found[:3])}): "
             "give an empty or new directory, or one with cifar-10-python.tar.gz or cifar-10-batches-py in it"
         )
+
+
+def folder_of(options: DataOptions, files: Sequence[RecordFile]) -> Path:
+    """Where the files are, or are to be made: the data directory, unless it is read-only and does not have them."""
+    return options.data_dir if are_present(options.data_dir, files) else options.cache_dir
 
 
 def are_present(data_dir: Path, files: Sequence[RecordFile]) -> bool:

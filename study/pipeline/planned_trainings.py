@@ -77,7 +77,7 @@ def run_trainings(
     """
     folder, epochs, fold = context.folder.below(phase), planned[0].recipe.epochs, planned[0].fold
     total, title = float(len(planned) * epochs), phase if fold is None else f"{phase}, fold {fold}"
-    progress = context.output.follow(PhaseSize(title, len(planned), epochs, (total, total)))
+    progress = context.output.follow(PhaseSize(title, len(planned), epochs, (total, total), context.slots.count))
     with EventLog(folder.path / "epochs.jsonl", [folder.after_event]) as log:
         numbers = [_number(each, log) for each in planned]
         progress.catch_up(log.events, set(numbers))
