@@ -16,7 +16,15 @@ import results
 import study
 from study.errors import UsageError
 
-SMALL = {"samples": 3, "max_epochs": 2, "final_epochs": 1, "gpus_per_trial": 0, "quiet": True, "dataset": "synthetic"}
+SMALL = {
+    "samples": 3,
+    "max_epochs": 2,
+    "final_epochs": 1,
+    "gpus_per_trial": 0,
+    "max_concurrent": 1,
+    "quiet": True,
+    "dataset": "synthetic",
+}
 
 
 def space(trial: Any) -> dict[str, Any]:

@@ -354,7 +354,7 @@ def reproduced(local_ray: None, synthetic_dir: Path, tmp_path_factory: pytest.Te
     fields = {"channels": "4-8", "hidden": "32", "lr": 0.05, "epochs": 2}
     (folder / "mine.json").write_text(json.dumps(BASELINE.with_fields(fields).as_dict()))
     command = ["--dataset", "synthetic", "--data-dir", str(synthetic_dir), "--runs-dir", str(folder), "--name", "seeds"]
-    command += ["--recipe", str(folder / "mine.json"), "--seeds", "2", "--gpus-per-trial", "0"]
+    command += ["--recipe", str(folder / "mine.json"), "--seeds", "2", "--gpus-per-trial", "0", "--max-concurrent", "1"]
     assert baseline.main(command) == 0
     return results.load_run(folder / "seeds")
 

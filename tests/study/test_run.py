@@ -46,7 +46,8 @@ def spaces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def study(synthetic_dir: Path, runs: Path, name: str, *more: str) -> int:
     common = ["--dataset", "synthetic", "--data-dir", str(synthetic_dir), "--runs-dir", str(runs), "--name", name]
     short = ["--samples", "5", "--max-epochs", "3", "--final-epochs", "2", "--gpus-per-trial", "0"]
-    return run.main([*common, *short, *more])
+    # One at once: every worker process imports torch, which takes longer than these trainings.
+    return run.main([*common, *short, "--max-concurrent", "1", *more])
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def finished(
     local_ray: None, synthetic_dir: Path, spaces: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> results.Run:
     runs = tmp_path_factory.mktemp("runs")
-    assert study(synthetic_dir, runs, "one", "--space", f"{spaces}:small", "--max-concurrent", "1") == 0
+    assert study(synthetic_dir, runs, "one", "--space", f"{spaces}:small") == 0
     return results.load_run(runs / "one")
 
 
@@ -142,7 +143,7 @@ def test_the_same_seed_gives_the_same_trials_table_times_aside(
     finished: results.Run, synthetic_dir: Path, spaces: Path
 ) -> None:
     runs = finished.path.parent
-    assert study(synthetic_dir, runs, "again", "--space", f"{spaces}:small", "--max-concurrent", "1") == 0
+    assert study(synthetic_dir, runs, "again", "--space", f"{spaces}:small") == 0
     again = results.load_run(runs / "again")
     pd.testing.assert_frame_equal(without_times(again.trials), without_times(finished.trials))
     assert metrics_without_times(again) == metrics_without_times(finished)
@@ -172,7 +173,7 @@ def test_a_time_budget_ends_the_search_and_not_the_final(
 
 
 def test_four_trials_share_one_pretend_gpu(local_ray: None, synthetic_dir: Path, spaces: Path, tmp_path: Path) -> None:
-    quarter = ["--space", f"{spaces}:small", "--gpus-per-trial", "0.25", "--samples", "4"]
+    quarter = ["--space", f"{spaces}:small", "--gpus-per-trial", "0.25", "--samples", "4", "--max-concurrent", "4"]
     assert study(synthetic_dir, tmp_path, "packed", *quarter) == 0
     packed = results.load_run(tmp_path / "packed")
     assert packed.study["slots"] == 4
@@ -195,7 +196,10 @@ def test_a_baseline_run_of_other_images_is_compared_with_nothing_published(
 ) -> None:
     command = ["--dataset", "synthetic", "--data-dir", str(synthetic_dir), "--runs-dir", str(tmp_path)]
     command += ["--name", "base"]
-    assert baseline.main([*command, "--seeds", "2", "--epochs", "2", "--gpus-per-trial", "0"]) == 0
+    assert (
+        baseline.main([*command, "--seeds", "2", "--epochs", "2", "--gpus-per-trial", "0", "--max-concurrent", "1"])
+        == 0
+    )
     base = results.load_run(tmp_path / "base")
     assert base.final is not None
     assert len(base.final["recipe_under_test"]["seeds"]) == 2
@@ -269,6 +273,7 @@ def test_a_run_that_exists_already_is_refused(
 
 def test_the_real_thing_learns_from_real_images(local_ray: None, cifar10_dir: Path, tmp_path: Path) -> None:
     command = ["--samples", "2", "--max-epochs", "1", "--final-epochs", "1", "--space", "sgd", "--gpus-per-trial", "0"]
+    command += ["--max-concurrent", "1"]
     assert run.main([*command, "--data-dir", str(cifar10_dir), "--runs-dir", str(tmp_path), "--name", "real"]) == 0
     real = results.load_run(tmp_path / "real")
     assert real.study["data"]["train"] == 45_000
@@ -304,7 +309,7 @@ def test_permuted_test_labels_change_the_verdict_and_not_the_choice(
         return Split(test.images, np.random.default_rng(0).permutation(test.labels))
 
     monkeypatch.setattr(test_set, "open_test_set", permuted)
-    assert study(synthetic_dir, tmp_path, "permuted", "--space", f"{spaces}:small", "--max-concurrent", "1") == 0
+    assert study(synthetic_dir, tmp_path, "permuted", "--space", f"{spaces}:small") == 0
     chance = results.load_run(tmp_path / "permuted")
     assert json.loads((chance.path / "best.json").read_text()) == json.loads((finished.path / "best.json").read_text())
     assert chance.final is not None

@@ -26,6 +26,7 @@ def run(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> results.Ru
         runs_dir=folder / "runs",
         name="digits",
         gpus_per_trial=0,
+        max_concurrent=1,
         quiet=True,
     )
 

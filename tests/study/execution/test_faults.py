@@ -34,6 +34,7 @@ from study.storage.files import write_json
 def study(synthetic_dir: Path, runs: Path, *more: str) -> int:
     common = ["--dataset", "synthetic", "--data-dir", str(synthetic_dir), "--runs-dir", str(runs), "--name", "one"]
     short = ["--samples", "3", "--max-epochs", "2", "--final-epochs", "1", "--space", "sgd", "--quiet"]
+    short += ["--max-concurrent", "1"]
     return run.main([*common, *short, *more])
 
 
@@ -110,7 +111,7 @@ def test_out_of_gpu_memory_is_tried_once_more_alone_on_its_gpu_and_then_fails(
         tune.report(EPOCHS[1])
 
     monkeypatch.setattr(trainable, "train", too_large)
-    study(synthetic_dir, tmp_path, "--gpus-per-trial", "0.25")
+    study(synthetic_dir, tmp_path, "--gpus-per-trial", "0.25", "--max-concurrent", "2")
     trials = results.load_run(tmp_path / "one").trials
     assert trials["status"][1] == "failed"
     assert "OutOfMemoryError" in trials["stop_reason"][1]

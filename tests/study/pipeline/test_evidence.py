@@ -33,7 +33,8 @@ def common(synthetic_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> lis
     folder = tmp_path_factory.mktemp("evidence")
     (folder / "mine.py").write_text(SPACE)
     command = ["--dataset", "synthetic", "--data-dir", str(synthetic_dir), "--runs-dir", str(folder), "--quiet"]
-    return [*command, "--space", f"{folder / 'mine.py'}:small", "--gpus-per-trial", "0", "--max-epochs", "3"]
+    command += ["--space", f"{folder / 'mine.py'}:small", "--gpus-per-trial", "0", "--max-concurrent", "1"]
+    return [*command, "--max-epochs", "3"]
 
 
 @pytest.fixture(scope="module")

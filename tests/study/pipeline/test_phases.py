@@ -28,7 +28,16 @@ class Fails:
 def settings(local_ray: None, synthetic_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr("study.api.STUDY_PHASES", [Fails(), *phases.STUDY_PHASES[:1]])
     place = {"data_dir": synthetic_dir, "runs_dir": tmp_path, "dataset": "synthetic"}
-    return {**place, "gpus_per_trial": 0, "quiet": True, "name": "one", "space": "sgd", "samples": 2, "max_epochs": 1}
+    return {
+        **place,
+        "gpus_per_trial": 0,
+        "max_concurrent": 1,
+        "quiet": True,
+        "name": "one",
+        "space": "sgd",
+        "samples": 2,
+        "max_epochs": 1,
+    }
 
 
 def test_a_phase_of_ones_own_runs_in_its_place_and_its_failure_is_one_line(
