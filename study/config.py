@@ -143,6 +143,13 @@ class TrainingConfig(BaseModel):
         le=2**32 - 1,
         metavar="N",
     )
+    model: Any = setting(
+        None,
+        "the network, in place of the recipe's: a family, torchvision:NAME, timm:NAME or file.py:CLASS",
+        group="data",
+        on_resume="keep",
+        metavar="NAME|FILE.py:CLASS",
+    )
     trainer: Any = setting(
         None,
         "a training of your own with the Trainer protocol",
@@ -226,9 +233,6 @@ class StudyConfig(TrainingConfig):
         group="search",
         on_resume="keep",
         metavar="NAME|FILE|RUN",
-    )
-    model: Any = setting(
-        None, "the network: a family, torchvision:NAME, timm:NAME or file.py:CLASS", group="search", on_resume="keep"
     )
     metric: str = setting(
         "accuracy",

@@ -14,6 +14,7 @@ import jinja2
 import yaml
 
 import results
+from results.formatting import used
 from study.data.dataset import ImageSpec
 from study.recipe import BASELINE, Recipe
 from study.storage.files import atomic_write
@@ -65,7 +66,7 @@ def render(run_dir: Path) -> str:
         side=side,
         spec=spec,
         classes=class_names(study),
-        recipe=recipe.as_dict(),
+        recipe=used(side),
         changed={name: value for name, value in recipe.as_dict().items() if value != BASELINE.as_dict().get(name)},
         costs=side.get("costs"),
         limits=_limits(run_dir, study, role, spec),

@@ -28,6 +28,7 @@ CURRENT = [
     "search-spaces",
     "clusters",
     "winner",
+    "own-network",
 ]
 
 

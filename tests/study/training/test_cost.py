@@ -1,4 +1,5 @@
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
@@ -57,6 +58,13 @@ def test_counting_draws_no_random_numbers() -> None:
     state = torch.get_rng_state()
     costs_of([Recipe(hidden="77")], CIFAR10)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_file_size_is_that_of_the_file(tmp_path: Path) -> None:
+    for recipe in (BASELINE, Recipe(padding="same", batch_norm=True)):
+        torch.save(models.build(recipe, CIFAR10, torch.randn(8, 3, 32, 32)).state_dict(), tmp_path / "model.pt")
+        [found] = costs_of([recipe], CIFAR10)
+        assert found.file_bytes == (tmp_path / "model.pt").stat().st_size
 
 
 def test_measured_costs_name_file_size_times_and_where_they_were_measured() -> None:
