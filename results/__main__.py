@@ -10,6 +10,7 @@ RUN is a run directory, or `latest`, the newest under runs/.
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,8 +30,18 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\n")
 
 
+def _version() -> str:
+    try:
+        return f"imagestudy {version('imagestudy')}"
+    except PackageNotFoundError:
+        return "imagestudy (not installed)"
+
+
 def flags() -> Parser:
-    parser = Parser(prog="results", description="What came out of a study. RUN is a run directory, or `latest`.")
+    about = "What came out of a study. RUN is a run directory, or `latest`."
+    codes = "exit codes: 0 done; 2 the command line or a run is wrong, or a file cannot be written"
+    parser = Parser(prog="results", description=about, epilog=codes)
+    parser.add_argument("--version", action="version", version=_version())
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
     def command(name: str, does: Callable[[argparse.Namespace], None], about: str, *, with_json: bool) -> Parser:

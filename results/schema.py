@@ -102,6 +102,18 @@ class Opening(Model):
     time: str
     role: str
     seed: Integer
+    recipe: dict[str, Scalar] = {}
+
+
+class PastTrial(Model):
+    recipe: dict[str, Scalar]
+    status: Literal["completed", "stopped", "diverged", "failed"]
+    accuracies: Annotated[list[FiniteFloat | None], Field(min_length=1)]
+
+
+class WarmStart(Model):
+    run: str
+    trials: list[PastTrial]
 
 
 class StudyFile(Model):
@@ -134,6 +146,8 @@ class StudyFile(Model):
     hardware: Hardware
     seconds: dict[str, Seconds]
     test_openings: list[Opening]
+    resumed: list[dict[str, Any]] = []
+    warm_start: WarmStart | None = None
 
 
 class BestFile(Model):

@@ -1,5 +1,6 @@
 """A run in words for the terminal: what `python -m results show` and the end of a study print."""
 
+import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from results.published import against_publication
 from results.run import Run
 
 SHOWN = 10  # trials of the ranking
+NOTEBOOK_COLUMNS = 110
 
 
 def show(run: Run, console: Console) -> None:
@@ -38,6 +40,14 @@ def show(run: Run, console: Console) -> None:
     _evidence(run, console)
     _findings(run, console)
     _say(console, f"\nFiles: {run.path}")
+
+
+def as_html(run: Run) -> str:
+    """What `show` prints, as one block of HTML for a notebook."""
+    console = Console(record=True, file=io.StringIO(), width=NOTEBOOK_COLUMNS, force_jupyter=False)
+    show(run, console)
+    block = '<pre style="white-space: pre-wrap; line-height: 1.3">{code}</pre>'
+    return console.export_html(inline_styles=True, code_format=block)
 
 
 def state(run: Run) -> str:

@@ -4,9 +4,9 @@ import json
 import shutil
 import signal
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,11 @@ from rich.console import Console
 
 import results
 from results import report
+from results.loggers import LoggerError, check_logger
 from results.show import show
 from search_spaces import SpaceError
 from study import model_card
+from study.command_line import flag_of
 from study.config import Config, ReproduceConfig, StudyConfig, TrainingConfig, read_yaml, to_yaml, validate
 from study.data import DataOptions
 from study.errors import StudyError, StudyInterrupted, UsageError
@@ -31,8 +33,10 @@ from study.pipeline.plan import describe
 from study.pipeline.prepare_run import Request, resume_run, start_run
 from study.pipeline.resume_settings import merge_resume_arguments
 from study.pipeline.run_context import RunContext, run_phases
+from study.pipeline.trackers import Trackers
 from study.pipeline.trusted_code import check_recipe_code, is_file, verified
 from study.recipe import Recipe, load_recipe
+from study.search.optuna_study import check_database
 from study.search.schedulers import SCHEDULERS, SchedulerSettings
 from study.storage.files import atomic_write, write_json
 from study.training.loop import Epoch
@@ -58,6 +62,15 @@ class Call:
     spelling: Callable[[str], str] = str
     resume: Any = None
     resume_or_start: bool = False
+
+
+def from_command_line(
+    function: Callable[[Mapping[str, Any], Call], results.Run], given: dict[str, Any], command: Sequence[str]
+) -> results.Run:
+    """run_study or run_reproduction with the settings of a command line; errors are StudyErrors."""
+    resume, resume_or_start = given.pop("resume", None), given.pop("resume_or_start", False)
+    with errors_as_study_errors():
+        return function(given, Call(list(command), flag_of, resume, resume_or_start))
 
 
 def tune(
@@ -192,7 +205,9 @@ def load_winner(
 
 def run_study(given: Mapping[str, Any], call: Call) -> results.Run:
     """Starts or resumes a study with the settings `given`; prints what a study prints."""
-    config, run_dir = _config(StudyConfig, given, call, "search")
+    config, run_dir = merged_settings(StudyConfig, given, call, "search")
+    for name in config.log_to:
+        check_logger(name)
     output = _output(config)
     recorded = None if run_dir is None else _content(run_dir)
     loaded = _loadable(config, run_dir, given, output)
@@ -220,6 +235,8 @@ def run_study(given: Mapping[str, Any], call: Call) -> results.Run:
         )
     request = Request("study.run", config, loaded, call.command, content, output, problem)
     default = f"{datetime.now():%Y-%m-%d-%H%M%S}-{Path(space_name(config.space)).stem}-{config.samples}"
+    if config.storage_url is not None and run_dir is None:
+        check_database(config.storage_url, config.name or default)
     return _run(request, run_dir, default, STUDY_PHASES)
 
 
@@ -229,7 +246,7 @@ def run_reproduction(given: Mapping[str, Any], call: Call) -> results.Run:
     if isinstance(recipe, Recipe):
         named = {"model": recipe.model} if is_file(recipe.model) else {}
         given = {**named, **given, "recipe": "(from Python)"}
-    config, run_dir = _config(ReproduceConfig, given, call, "baseline")
+    config, run_dir = merged_settings(ReproduceConfig, given, call, "baseline")
     chosen = _reproduced_recipe(recipe, config, run_dir)
     content: dict[str, Any] = {}
     if run_dir is None:
@@ -277,7 +294,9 @@ def _baseline(config: StudyConfig) -> Recipe:
     return check_recipe_code(config.baseline, found, config.model_copy(update={"model": None}))
 
 
-def _config(kind: type[Config], given: Mapping[str, Any], call: Call, run_kind: str) -> tuple[Config, Path | None]:
+def merged_settings(
+    kind: type[Config], given: Mapping[str, Any], call: Call, run_kind: str
+) -> tuple[Config, Path | None]:
     """The settings, and the directory of the run that is resumed."""
     resume = call.resume
     if resume is None and not call.resume_or_start:
@@ -330,11 +349,15 @@ def _run(request: Request, run_dir: Path | None, default_name: str, phases: Any)
         try:
             request.output.say(describe(context))
             if isinstance(config, StudyConfig) and (config.dry_run or not config.quiet):
-                _view(context, "estimate", lambda: request.output.say(f"Time:   {estimate(context).in_words()}."))
+                _view(context, "estimate", lambda: _say_estimate(context))
             if getattr(config, "dry_run", False):
                 return _discard(context)
-            run_phases(context, phases)
-            return _conclude(context)
+            context = replace(context, trackers=_trackers(context))
+            try:
+                run_phases(context, phases)
+                return _conclude(context)
+            finally:
+                _view(context, "trackers", lambda: context.trackers.finish(results.load_run(context.run_dir)))
         finally:
             context.lock.release()
     finally:
@@ -350,13 +373,33 @@ def _conclude(context: RunContext[Any]) -> results.Run:
     if output.quiet and run.final is not None and "sentence" in run.final:
         output.console.print(run.final["sentence"], highlight=False, soft_wrap=True, markup=False)
     if not output.quiet:
-        show(run, output.console)
+        _view(context, "summary", lambda: _show(run, output.console))
     with context.study.timed("report"):
         if run.final is not None:
             _view(context, "model card", lambda: model_card.write(context.run_dir))
         _view(context, "report", lambda: report.write(results.load_run(context.run_dir)))
     context.folder.copy()
     return results.load_run(context.run_dir)
+
+
+def _show(run: results.Run, console: Console) -> None:
+    if not console.is_jupyter:
+        show(run, console)
+        return
+    from IPython.display import display
+
+    display(run)  # type: ignore[no-untyped-call]  # in one block, where each print would be one of its own
+
+
+def _say_estimate(context: RunContext[Any]) -> None:
+    expected = estimate(context)
+    context.study.update(estimate=expected.as_json())
+    context.output.say(f"Time:   {expected.in_words()}.")
+
+
+def _trackers(context: RunContext[Any]) -> Trackers:
+    names = getattr(context.config, "log_to", [])
+    return Trackers(names, context.run_dir, context.study.content, lambda line: context.output.say(f"warning: {line}"))
 
 
 def _discard(context: RunContext[Any]) -> results.Run:
@@ -382,7 +425,11 @@ def _view(context: RunContext[Any], name: str, make: Callable[[], Any]) -> None:
         make()
     except Exception as error:
         cause = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        remade = {"report": "python -m results report", "evidence": "python -m results report"}
+        remade = {
+            "report": "python -m results report",
+            "evidence": "python -m results report",
+            "summary": "python -m results show",
+        }
         again = f"; make it again with: {remade[name]} {context.run_dir}" if name in remade else ""
         context.output.say(f"warning: the {name} could not be made ({cause}){again}")
 
@@ -392,7 +439,7 @@ def errors_as_study_errors() -> Iterator[None]:
     """Errors of the packages below study, which do not know StudyError, become one with the same words."""
     try:
         yield
-    except (SpaceError, results.RunError) as error:
+    except (SpaceError, results.RunError, LoggerError) as error:
         raise StudyError(str(error)) from error
 
 

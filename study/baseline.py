@@ -6,29 +6,27 @@ python -m study.baseline --recipe runs/NAME/best.json
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from study.command_line import flag_of, given_settings, parser_of, print_result, run_command
+from study.command_line import parser_of, run_with_settings
 from study.config import ReproduceConfig
+
+if TYPE_CHECKING:
+    from results import Run
 
 PROGRAM = "study.baseline"
 
 
 def main(command: Sequence[str] | None = None) -> int:
     """Trains and reports. The exit codes are in the help; the accuracy does not change them."""
-    command = sys.argv[1:] if command is None else list(command)
     parser = parser_of(ReproduceConfig, PROGRAM, "Train a recipe on all training images, over several seeds.")
+    return run_with_settings(parser, sys.argv[1:] if command is None else list(command), _run)
 
-    def call() -> int:
-        given = given_settings(parser, command)
-        resume, resume_or_start = given.pop("resume", None), given.pop("resume_or_start", False)
-        from study import api
 
-        with api.errors_as_study_errors():
-            run = api.run_reproduction(given, api.Call(list(command), flag_of, resume, resume_or_start))
-        print_result(run, given)
-        return 0
+def _run(given: dict[str, Any], command: Sequence[str]) -> "Run":
+    from study import api  # late, so that --help is fast
 
-    return run_command(PROGRAM, call)
+    return api.from_command_line(api.run_reproduction, given, command)
 
 
 if __name__ == "__main__":

@@ -33,13 +33,38 @@ def parser() -> argparse.ArgumentParser:
         prog=DISTRIBUTION,
         usage=f"{DISTRIBUTION} COMMAND ...",
         description="Hyperparameter studies of image classifiers whose numbers stand up.",
-        epilog=f"commands:\n{commands}\n\n{DISTRIBUTION} COMMAND --help describes one.",
+        epilog=f"commands:\n{commands}\n\n{DISTRIBUTION} COMMAND --help describes one. "
+        f"{DISTRIBUTION} --print-completion SHELL prints a script for the shell.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     top.add_argument("command", metavar="COMMAND", help=argparse.SUPPRESS)
     top.add_argument("--version", action="version", version=f"{DISTRIBUTION} {installed_version()}")
     return top
+
+
+def completion(shell: str) -> str:
+    """A completion script of `imagestudy` for bash, zsh, fish, ...: all commands, and the flags of run and baseline.
+
+    Raises:
+        SystemExit: with 2, for another shell.
+    """
+    import shtab
+
+    from study.command_line import parser_of
+    from study.config import ReproduceConfig, StudyConfig
+
+    if shell not in shtab.SUPPORTED_SHELLS:
+        shells = ", ".join(shtab.SUPPORTED_SHELLS)
+        print(f"{DISTRIBUTION}: no completion for {shell!r}; allowed: {shells}", file=sys.stderr)
+        raise SystemExit(2)
+    top = argparse.ArgumentParser(prog=DISTRIBUTION)
+    commands = top.add_subparsers()
+    for name, (_, about) in COMMANDS.items():
+        commands.add_parser(name, help=about)
+    for name, config in (("run", StudyConfig), ("baseline", ReproduceConfig)):
+        commands.choices[name] = parser_of(config, f"{DISTRIBUTION} {name}", COMMANDS[name][1])
+    return str(shtab.complete(top, shell=shell))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,6 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not arguments:
         parser().print_help()
         return 2
+    if arguments[0] == "--print-completion":
+        print(completion(arguments[1] if len(arguments) > 1 else ""))
+        return 0
     name = parser().parse_args(arguments[:1]).command
     if name not in COMMANDS:
         print(f"{DISTRIBUTION}: {name!r} is no command; allowed: {', '.join(COMMANDS)}", file=sys.stderr)

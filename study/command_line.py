@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args, get_origin
 
@@ -168,11 +169,27 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() or each in "\n\t" else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
-def print_result(run: "Run", given: Mapping[str, Any]) -> None:
-    """With --json, the result of a run as JSON on standard output."""
-    if given.get("json"):
+def run_with_settings(
+    parser: Parser, command: Sequence[str], function: Callable[[dict[str, Any], Sequence[str]], "Run"]
+) -> int:
+    """Calls `function` with the settings that `command` names, and with `command`; --json prints what came out.
+
+    Returns:
+        The exit code, as run_command.
+    """
+    return run_command(parser.prog, partial(_run_with_settings, parser, command, function))
+
+
+def _run_with_settings(
+    parser: Parser, command: Sequence[str], function: Callable[[dict[str, Any], Sequence[str]], "Run"]
+) -> int:
+    given = given_settings(parser, command)
+    as_json = given.get("json")
+    run = function(given, command)
+    if as_json:
         best = run.path / "best.json"
         content: dict[str, Any] = {"run": str(run.path), "final": run.final}
         if best.exists():
             content["best"] = json.loads(best.read_bytes())
         print(json.dumps(content, indent=2))
+    return 0

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -85,6 +86,19 @@ def _storage(value: Any) -> Any:
     return str(value)
 
 
+def _database(value: str) -> str:
+    """A URL as SQLAlchemy takes it. study.json keeps it, so there is no password in it."""
+    try:
+        password = urlsplit(value).password
+    except ValueError as error:
+        raise ValueError(f"a URL of SQLAlchemy ({error})") from None
+    if "://" not in value:
+        raise ValueError("a URL of SQLAlchemy, such as postgresql+psycopg://HOST/NAME")
+    if password is not None:
+        raise ValueError("a URL without a password, as the run records it; give that in PGPASSWORD or ~/.pgpass")
+    return value
+
+
 def _finite(value: float) -> float:
     if not math.isfinite(value):
         raise ValueError("a finite number")
@@ -96,6 +110,7 @@ Fraction = Annotated[float, Field(ge=0), AfterValidator(_finite)]
 Pairs = Annotated[dict[str, Any], BeforeValidator(_pairs)]
 Texts = Annotated[list[Any], BeforeValidator(_list)]
 RunName = Annotated[str, AfterValidator(_name)]
+Database = Annotated[str, AfterValidator(_database)] | None
 Storage = Annotated[str | None, BeforeValidator(_storage)]
 
 
@@ -286,6 +301,18 @@ class StudyConfig(TrainingConfig):
         on_resume="keep",
         metavar="RUN",
         path=True,
+    )
+    log_to: Texts = setting(
+        [],
+        "a tracker that follows the search: tensorboard, mlflow or wandb; may be given several times",
+        group="output",
+        metavar="TRACKER",
+    )
+    storage_url: Database = setting(
+        None,
+        "an SQL database that gets Optuna's study as well, such as postgresql+psycopg://HOST/NAME",
+        group="files",
+        metavar="URL",
     )
     dry_run: bool = setting(
         False,

@@ -12,6 +12,7 @@ import difflib
 import json
 import math
 import re
+import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,9 @@ from study.training.optimizers import OPTIMIZERS
 from study.training.schedules import SCHEDULES
 
 Scalar: TypeAlias = bool | int | float | str
+
+LARGEST_INTEGER = 2**63 - 1
+LONGEST_SHOWN = 80  # characters of a refused value in its message
 
 # A network that is not in MODELS: torchvision:NAME, timm:NAME, file.py:name or package.module:name.
 REFERENCE = re.compile(r"[^:\s][^:]*:[\w.]+")
@@ -124,7 +128,7 @@ class Recipe:
         unit="arithmetic of the network on a CPU; a GPU always mixes in half precision",
     )
     epochs: int = _integer(30, 1, 10_000, "passes over the training images")
-    seed: int = _integer(0, 0, 2**63 - 1, "seed of initialisation, order, dropout and augmentation")
+    seed: int = _integer(0, 0, LARGEST_INTEGER, "seed of initialisation, order, dropout and augmentation")
 
     # Pairs of option and value, such as ("model.depth", 4), sorted; a mapping is taken as well.
     options: tuple[tuple[str, Scalar], ...] = field(default=(), metadata={})
@@ -133,14 +137,14 @@ class Recipe:
         for name, each in FIELDS.items():
             value = getattr(self, name)
             if not _fits(value, each):
-                raise RecipeError(f"Recipe field {name!r} is {value!r}; allowed: {allowed(name)}")
+                raise RecipeError(f"Recipe field {name!r} is {_shown(value)}; allowed: {allowed(name)}")
         pairs: Iterable[tuple[str, Scalar]] = (
             self.options.items() if isinstance(self.options, Mapping) else self.options
         )
         object.__setattr__(self, "options", tuple(sorted(pairs)))
         for name, value in self.options:
             if not OPTION.fullmatch(name) or not _is_scalar(value):
-                raise RecipeError(f"Recipe field {name!r} is {value!r}; allowed: {allowed(name)}")
+                raise RecipeError(f"Recipe field {_shown(name)} is {_shown(value)}; allowed: {allowed(name)}")
 
     @property
     def model_options(self) -> dict[str, Scalar]:
@@ -177,7 +181,7 @@ class Recipe:
             if name not in FIELDS and not OPTION.fullmatch(name):
                 near = difflib.get_close_matches(name, FIELDS, 1)
                 hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(FIELDS)}, model.<name>"
-                raise RecipeError(f"a Recipe has no field {name!r}; {hint}")
+                raise RecipeError(f"a Recipe has no field {_shown(name)}; {hint}")
         options = dict(self.options) | {name: value for name, value in fields.items() if name not in FIELDS}
         own = {name: value for name, value in fields.items() if name in FIELDS}
         return dataclasses.replace(self, **own, options=tuple(options.items()))
@@ -228,7 +232,7 @@ def parse(name: str, text: str) -> Any:
             return {"true": True, "false": False}[text.lower()]
         return kind(text)  # type: ignore[operator]
     except (KeyError, ValueError):
-        raise RecipeError(f"Recipe field {name!r} is {text!r}; allowed: {allowed(name)}") from None
+        raise RecipeError(f"Recipe field {name!r} is {_shown(text)}; allowed: {allowed(name)}") from None
 
 
 def load_recipe(name_or_file: str) -> Recipe:
@@ -247,6 +251,8 @@ def load_recipe(name_or_file: str) -> Recipe:
         raise RecipeError(
             f"recipe {name_or_file!r} is neither a name ({names}) nor a readable file: {error.strerror}"
         ) from None
+    except RecursionError:
+        raise RecipeError(f"recipe file {path} is nested too deeply") from None
     except ValueError as error:
         raise RecipeError(f"recipe file {path} is not JSON: {error}") from None
     fields = content.get("recipe", content) if isinstance(content, dict) else content
@@ -269,11 +275,27 @@ def _fits(value: Any, each: "dataclasses.Field[Any]") -> bool:
     if isinstance(value, bool) or not isinstance(value, int if each.type is int else (int, float)):
         return False
     above = value > meta["low"] if meta["above"] else value >= meta["low"]
-    return math.isfinite(value) and above and value <= meta["high"]
+    return above and bool(value <= meta["high"])  # neither holds for NaN
 
 
 def _is_scalar(value: Any) -> bool:
-    return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+    """Whether the tables and the event log can have it: integers of 64 bits, and no infinite number."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, str) or (isinstance(value, int) and abs(value) <= LARGEST_INTEGER)
+
+
+def _shown(value: Any) -> str:
+    """The value in an error message: on one line, and cut where it is long."""
+    shown = reprlib.repr(value) if isinstance(value, list | tuple | dict) else _repr(value)
+    return shown if len(shown) <= LONGEST_SHOWN else f"{shown[: LONGEST_SHOWN - 3]}..."
+
+
+def _repr(value: Any) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return f"an integer of {value.bit_length()} bits"
 
 
 def _parse_scalar(text: str) -> Scalar:

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import search_quality
 from benchmarks.curves import EPOCHS, RECIPES, drawn
+from benchmarks.estimate import off_by
 from benchmarks.schedulers import POLICIES, SAMPLES, Curves, Promotion, Tpe, load_curves, shuffled, simulate
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -84,3 +85,8 @@ def test_the_recorded_studies_are_complete_and_every_arm_has_every_seed() -> Non
     assert (studies.loc["random search", "count"] == search_quality.COMPLETE_TRIALS * search_quality.EPOCHS).all()
     for curves in search_quality.incumbents(table).values():
         assert (np.diff(curves) >= 0).all()
+
+
+@pytest.mark.parametrize(("took", "outside"), [(10, 0.0), (20, 0.0), (26, 0.3), (7, -0.3)])
+def test_an_estimate_is_off_by_the_share_of_its_nearer_end(took: float, outside: float) -> None:
+    assert off_by(took, 10, 20) == pytest.approx(outside)

@@ -27,6 +27,7 @@ CURRENT = [
     "results",
     "search-spaces",
     "clusters",
+    "tools",
     "winner",
     "own-network",
 ]

@@ -15,6 +15,7 @@ A tracker is a view: whatever goes wrong in it is one warning, and the study is 
 
 import warnings
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def _wandb(run_dir: Path, study: Mapping[str, Any]) -> Tracker:
     return WeightsAndBiases(run_dir, study)
 
 
-__all__ = ["LOGGERS", "Logger", "LoggerError", "Tracker", "open_logger"]
+__all__ = ["LOGGERS", "Logger", "LoggerError", "Tracker", "check_logger", "open_logger"]
 
 # name -> the tracker for a run directory and the content of its study.json
 LOGGERS: dict[str, Callable[[Path, Mapping[str, Any]], Tracker]] = {
@@ -52,11 +53,32 @@ LOGGERS: dict[str, Callable[[Path, Mapping[str, Any]], Tracker]] = {
 }
 
 
-def open_logger(name: str, run_dir: Path, study: Mapping[str, Any]) -> "Logger":
+# What each one needs to be installed: the name of the package and of its extra.
+LIBRARIES = {"tensorboard": "tensorboard", "mlflow": "mlflow", "wandb": "wandb"}
+
+
+def check_logger(name: str) -> None:
+    """Checks, without importing anything heavy, that there is such a logger and that its library is installed.
+
+    Raises:
+        LoggerError: it cannot be used.
+    """
+    if name not in LOGGERS:
+        raise LoggerError(f"there is no logger {name!r}; allowed: {', '.join(LOGGERS)}")
+    if find_spec(LIBRARIES[name]) is None:
+        raise LoggerError(f"{name} is not installed; pip install {LIBRARIES[name]}")
+
+
+def _warn(line: str) -> None:
+    warnings.warn(line, stacklevel=4)
+
+
+def open_logger(name: str, run_dir: Path, study: Mapping[str, Any], warn: Callable[[str], None] = _warn) -> "Logger":
     """The logger `name` for a run directory.
 
     Args:
         study: the content of study.json.
+        warn: takes the line about a tracker that fails later; a Python warning if not given.
 
     Raises:
         LoggerError: there is no such logger, or its library is not installed.
@@ -64,7 +86,7 @@ def open_logger(name: str, run_dir: Path, study: Mapping[str, Any]) -> "Logger":
     if name not in LOGGERS:
         raise LoggerError(f"there is no logger {name!r}; allowed: {', '.join(LOGGERS)}")
     try:
-        return Logger(name, LOGGERS[name](run_dir, study))
+        return Logger(name, LOGGERS[name](run_dir, study), warn)
     except ImportError as error:
         raise LoggerError(f"{name} is not installed ({error}); pip install {name}") from None
     except Exception as error:
@@ -74,8 +96,8 @@ def open_logger(name: str, run_dir: Path, study: Mapping[str, Any]) -> "Logger":
 class Logger:
     """Passes a study's events to a tracker. After the first failure, which is one warning, nothing more is passed."""
 
-    def __init__(self, name: str, tracker: Tracker) -> None:
-        self.name = name
+    def __init__(self, name: str, tracker: Tracker, warn: Callable[[str], None] = _warn) -> None:
+        self.name, self._warn = name, warn
         self.has_failed = False
         self._tracker: Tracker | None = tracker
 
@@ -109,10 +131,9 @@ class Logger:
 
     def _fail(self, tracker: Tracker, error: Exception) -> None:
         self._tracker, self.has_failed = None, True
-        warnings.warn(
+        self._warn(
             f"{self.name} failed and gets nothing more of this study: {_in_a_line(error)}; afterwards, python -m "
-            f"results log RUN --to {self.name} logs all of it",
-            stacklevel=3,
+            f"results log RUN --to {self.name} logs all of it"
         )
         try:
             tracker.close()

@@ -3,6 +3,7 @@
 mlflow ui --backend-store-uri sqlite:///RUN/logs/mlflow.db
 """
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,6 +23,8 @@ class MLflow:
     """One MLflow run per trial, nested in the study's. A run that is there already is completed, not doubled."""
 
     def __init__(self, run_dir: Path, study: Mapping[str, Any]) -> None:
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it says that it makes its tables
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines for each trial that ends
         logs = run_dir / "logs"
         uri = os.environ.get("MLFLOW_TRACKING_URI")
         if uri is None:

@@ -151,13 +151,20 @@ def _check(batches: list[bytes]) -> None:
 
 
 def _from_directory(data_dir: Path) -> list[bytes]:
-    """From what a user, or torchvision, put there. If it is damaged, no other source is tried."""
+    """From what a user, or torchvision, put there. If it is damaged, no other source is tried.
+
+    A batch that is missing is no error: a damaged one may have been deleted, as its message advises.
+    """
+    lacking = ""
     for folder in (data_dir / EXTRACTED, data_dir):
-        if any((folder / name).exists() for name in PICKLES):
+        missing = [name for name in PICKLES if not (folder / name).exists()]
+        if not missing:
             return [_pickle_in(folder / name, md5) for name, md5 in PICKLES.items()]
+        if len(missing) < len(PICKLES):
+            lacking = f"{folder} lacks {', '.join(missing)}"
     archive = data_dir / ARCHIVE
     if not archive.exists():
-        raise _Unavailable(f"neither the suite's own files nor {EXTRACTED} nor {ARCHIVE} is in it")
+        raise _Unavailable(lacking or f"neither the suite's own files nor {EXTRACTED} nor {ARCHIVE} is in it")
     if _md5_of_file(archive) != ARCHIVE_MD5:
         raise records.damaged(archive)
     return _from_archive(archive)

@@ -56,12 +56,15 @@ class Interruption(ProcessLocal, tune.Stopper):
         """Inside, the first signal asks for a clean end; a second SIGINT is Python's KeyboardInterrupt.
 
         The handlers of before are put back at the end. Python allows handlers in the main thread only; elsewhere, as in
-        some notebooks' kernels, signals are left alone.
+        some notebooks' kernels, signals are left alone. A SIGHUP that is ignored stays ignored: nohup has done so, and
+        the study is to outlive its terminal.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         before = {number: signal.getsignal(number) for number in SIGNALS}
+        if "SIGHUP" in signal.Signals.__members__ and before[signal.SIGHUP] == signal.SIG_IGN:
+            del before[signal.SIGHUP]
 
         def ask(number: int, frame: FrameType | None) -> None:
             self.reason = signal.Signals(number).name

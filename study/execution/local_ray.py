@@ -42,7 +42,7 @@ def start(**options: Any) -> None:
     try:
         with _own_session(), _our_packages_first(), _visible_gpus(slices), _token_without_home():
             ray.init(address="local", include_dashboard=False, num_cpus=cpu_count(), **options)
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises a bare Exception where its processes do not answer in time
         raise ClusterError(f"Ray cannot start on this machine: {' '.join(str(error).split())}") from None
 
 

@@ -24,6 +24,7 @@ from study.storage.event_log import EventLog
 from study.storage.store import Store
 
 RAY_DIED = "Ray died on this machine"
+OWNER_DIED = "because its owner has died"
 OUT_OF_MEMORY = ("OutOfMemoryError", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "cudaErrorMemoryAllocation")
 
 
@@ -104,6 +105,8 @@ class Recorder(ProcessLocal, tune.Callback):
             log.unlink()
             return f"hung: {stood[0]} {stood[2].strip() if len(stood) > 2 else ''}".strip()
         reason = reason_of(trial)
+        if OWNER_DIED in reason:  # it is this process, which lives: Ray has given up this machine
+            raise ConnectionError(RAY_DIED)
         if os.strerror(errno.ENOSPC) in reason:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if StoreError.__name__ in reason:

@@ -1,20 +1,17 @@
-"""How long a study will take, from a few timed training steps before it starts."""
+"""How long a study will take, from a few timed training steps before it starts. The display corrects it as it goes."""
 
-import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-import torch
+from typing import Any
 
 from study.config import StudyConfig
-from study.data import Split
+from study.errors import StudyFailed
+from study.execution.probe import time_recipes
 from study.pipeline.make_problem import sample_recipes
 from study.pipeline.progress import clock
 from study.pipeline.run_context import StudyContext
-from study.pipeline.search import SearchSettings
-from study.recipe import Recipe
-from study.training.loop import Diverged, Training
+from study.pipeline.search import SearchSettings, make_scheduler
 
-STEPS = 4  # timed, after one that warms up
 DRAWS = 6  # recipes of the space that are timed, besides the base recipe
 # Seconds of an evaluated image as a share of those of a trained one: a forward pass without its backward pass.
 EVALUATION_SHARE = 1 / 3
@@ -24,72 +21,88 @@ CHECKPOINT_BYTES, EPOCH_BYTES, CHECKPOINTS = 5_000_000, 1_000, 16
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds of wall time, the least and the most that is likely, and bytes of disk."""
+    """Seconds of wall time of each phase, the least and the most that is likely, and bytes of disk."""
 
-    search: tuple[float, float]
-    final: tuple[float, float]
+    phases: Mapping[str, tuple[float, float]]
     disk: int
+
+    @property
+    def total(self) -> tuple[float, float]:
+        return sum(low for low, _ in self.phases.values()), sum(high for _, high in self.phases.values())
 
     def in_words(self) -> str:
         """One line for a person."""
-        low, high = self.search[0] + self.final[0], self.search[1] + self.final[1]
-        parts = [f"{name} {clock(span[0])} to {clock(span[1])}" for name, span in self.parts().items()]
-        return f"{clock(low)} to {clock(high)} ({', '.join(parts)}); {max(0.1, self.disk / 1e9):.1f} GB of disk"
+        parts = [f"{name.replace('_', ' ')} {_span(span)}" for name, span in self.phases.items()]
+        return f"{_span(self.total)} ({', '.join(parts)}); {max(0.1, self.disk / 1e9):.1f} GB of disk"
 
-    def parts(self) -> dict[str, tuple[float, float]]:
-        return {"search": self.search, "final": self.final}
+    def as_json(self) -> dict[str, Any]:
+        """`estimate` of study.json: phase -> seconds, the least and the most."""
+        return {name: [round(low, 1), round(high, 1)] for name, (low, high) in self.phases.items()}
 
 
 def estimate(context: StudyContext) -> Estimate:
-    """Times a few steps of the base recipe and of some draws from the space, in this process.
+    """Times a few steps of the base recipe and of some draws from the space, on all slots at once.
 
-    The search has as many epochs as its scheduler is expected to give (SearchSettings.size). The winner is taken to be
-    as expensive as the mean and as the most expensive of the recipes that were timed.
+    A search has as many epochs as its scheduler expects. The winner is taken to be as expensive as the mean and as the
+    most expensive of the recipes that were timed. Each phase starts its own workers.
+
+    Raises:
+        StudyFailed: no recipe could be timed.
     """
     config, problem = context.config, context.problem
     if problem is None:
         raise ValueError("a run without a search has no estimate")
+    recipes = [problem.base, *sample_recipes(problem, DRAWS)]
+    setup = context.worker_setup(context.folder, on_all_training_images=True)
+    timing = time_recipes(setup, recipes, context.slots)
+    timed = [seconds for seconds in timing.per_image if seconds]
+    if not timed:
+        raise StudyFailed("each recipe that was timed diverged at once")
+    mean, dearest = sum(timed) / len(timed), max(timed)
     train, validation = context.splits
-    base = _seconds_per_image(problem.base, context)
-    draws = sorted(_seconds_per_image(recipe, context) for recipe in sample_recipes(problem, DRAWS))
-    mean = (base + sum(draws)) / (1 + len(draws))
     images = len(train.labels) + EVALUATION_SHARE * len(validation.labels)
-    low, high = SearchSettings.of(config).size("search").expected_epochs or (0.0, 0.0)
     per_epoch = images * mean / context.slots.count
-    return Estimate(
-        (low * per_epoch, high * per_epoch),
-        (_final(context, mean, base), _final(context, draws[-1], base)),
-        CHECKPOINTS * CHECKPOINT_BYTES + config.samples * config.max_epochs * EPOCH_BYTES,
-    )
+    settings = SearchSettings.of(config)
+    epochs = make_scheduler(config.scheduler, problem, settings).expected_epochs()
+    searching = _plus((epochs[0] * per_epoch, epochs[1] * per_epoch), timing.start)
+    trainings = _Trainings(context, timing.start)
+    baseline = timing.per_image[0] or mean
+    phases = {"search": searching}
+    if config.audit:
+        most = config.audit * config.max_epochs * per_epoch
+        phases["audit"] = _plus((most / 2, most), timing.start)
+    beside = {"control": config.control, "baseline_tuning": config.tune_baseline}
+    phases |= {name: searching for name, asked in beside.items() if asked}
+    if config.finalists > 1:
+        phases["finalists"] = trainings.span([mean] * config.finalists, [dearest] * config.finalists, images)
+    roles = [baseline] * (2 if config.tune_baseline else 1)
+    phases["final"] = trainings.span([mean, *roles], [dearest, *roles], len(context.dataset.training.labels))
+    disk = CHECKPOINTS * CHECKPOINT_BYTES + config.samples * config.max_epochs * EPOCH_BYTES
+    return Estimate(phases, disk)
 
 
-def _final(context: StudyContext, winner: float, baseline: float) -> float:
-    """Seconds of the final: side by side, its trainings take as long as the longest one or as their share of the slots.
+@dataclass(frozen=True)
+class _Trainings:
+    """Trainings of `--final-epochs` for each of the `--final-seeds`, side by side."""
 
-    Args:
-        winner, baseline: seconds of training on one image.
-    """
-    config: StudyConfig = context.config
-    images = config.final_epochs * len(context.dataset.training.labels)
-    trainings = [winner * images, baseline * images] * config.final_seeds
-    return max(max(trainings), sum(trainings) / context.slots.count)
+    context: StudyContext
+    start: float
+
+    def span(self, least: list[float], most: list[float], images: float) -> tuple[float, float]:
+        """Seconds of trainings whose recipes take so many seconds per image."""
+        return _plus((self._seconds(least, images), self._seconds(most, images)), self.start)
+
+    def _seconds(self, per_image: list[float], images: float) -> float:
+        """As long as the longest training, or as their share of the slots."""
+        config: StudyConfig = self.context.config
+        trainings = [each * config.final_epochs * images for each in per_image] * config.final_seeds
+        return max(max(trainings), sum(trainings) / self.context.slots.count)
 
 
-def _seconds_per_image(recipe: Recipe, context: StudyContext) -> float:
-    """Of one training step, measured over STEPS steps; 0 for a recipe that diverges at once."""
-    train, threads = context.splits[0], torch.get_num_threads()
-    images = min(len(train.labels), recipe.batch_size * (STEPS + 1))
-    few = Split(train.images[:images], train.labels[:images])
-    times: list[float] = []
-    torch.set_num_threads(context.slots.threads)
-    try:
-        short = recipe.with_fields({"epochs": 1})
-        training = Training(
-            short, few, spec=context.dataset.spec, after_step=lambda _: times.append(time.perf_counter())
-        )
-        next(iter(training))
-    except Diverged:
-        pass
-    finally:
-        torch.set_num_threads(threads)
-    return (times[-1] - times[0]) / ((len(times) - 1) * recipe.batch_size) if len(times) > 1 else 0.0
+def _plus(span: tuple[float, float], seconds: float) -> tuple[float, float]:
+    return span[0] + seconds, span[1] + seconds
+
+
+def _span(span: tuple[float, float]) -> str:
+    low, high = clock(span[0]), clock(span[1])
+    return low if low == high else f"{low} to {high}"

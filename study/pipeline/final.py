@@ -194,7 +194,7 @@ def _write_opening(context: RunContext[Any], finished: FinishedTraining) -> None
     """Adds the evaluation to study.json, before it happens. One that was cut off earlier is the same evaluation."""
     role, recipe = finished.planned.role, finished.planned.recipe
     openings = context.study.content["test_openings"]
-    if not any(each["role"] == role and each["recipe"] == recipe.as_dict() for each in openings):
+    if not any(each["role"] == role and each.get("recipe") == recipe.as_dict() for each in openings):
         opening = {"time": now(), "role": role, "seed": recipe.seed, "recipe": recipe.as_dict()}
         context.study.update(test_openings=[*openings, opening])
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from results.formatting import count
 from study.config import StudyConfig
 from study.pipeline.run_context import RunContext
 from study.recipe import Recipe
@@ -38,7 +39,7 @@ def _share(context: RunContext[Any]) -> str:
 def _reproduction(context: RunContext[Any]) -> list[str]:
     config = context.config
     epochs = context.study.content["max_epochs"]
-    return [f"Training: {config.recipe}, {_count(config.seeds, 'seed')}, {_count(epochs, 'epoch')}, {_share(context)}."]
+    return [f"Training: {config.recipe}, {count(config.seeds, 'seed')}, {count(epochs, 'epoch')}, {_share(context)}."]
 
 
 def _study(context: RunContext[Any]) -> list[str]:
@@ -47,25 +48,21 @@ def _study(context: RunContext[Any]) -> list[str]:
     rungs = ", ".join(map(str, content["rungs"]))
     compared = f", compared after {rungs}" if rungs and config.scheduler != "none" else ""
     lines = [
-        f"Search: {_count(config.samples, 'trial')} from space {content['space']}, {_share(context)}.",
-        f"        {_count(config.max_epochs, 'epoch')} each{compared}: "
+        f"Search: {count(config.samples, 'trial')} from space {content['space']}, {_share(context)}.",
+        f"        {count(config.max_epochs, 'epoch')} each{compared}: "
         f"{config.samples * config.max_epochs} epochs if nothing is stopped.",
     ]
     if config.fix:
         lines.append(f"        In all of them {', '.join(f'{name} is {value}' for name, value in config.fix.items())}.")
     if warm := content["warm_start"]:
-        lines.append(f"        The sampler knows {_count(len(warm['trials']), 'trial')} of {warm['run']}.")
+        lines.append(f"        The sampler knows {count(len(warm['trials']), 'trial')} of {warm['run']}.")
     if config.audit:
-        lines.append(f"Audit:  {_count(config.audit, 'stopped trial')}, trained to the end.")
+        lines.append(f"Audit:  {count(config.audit, 'stopped trial')}, trained to the end.")
     if config.control:
         lines.append("Control: random search with as many epochs.")
     if config.tune_baseline:
         lines.append("Tuning of the baseline's lr and batch size, with as many epochs.")
     if config.finalists > 1:
-        lines.append(f"Finalists: the {config.finalists} best, {_count(config.final_epochs, 'epoch')}, {seeds} each.")
-    lines.append(f"Final:  winner and baseline, {_count(config.final_epochs, 'epoch')}, {seeds} each.")
+        lines.append(f"Finalists: the {config.finalists} best, {count(config.final_epochs, 'epoch')}, {seeds} each.")
+    lines.append(f"Final:  winner and baseline, {count(config.final_epochs, 'epoch')}, {seeds} each.")
     return lines
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

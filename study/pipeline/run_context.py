@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +16,11 @@ from study.data import Dataset, Split
 from study.errors import StudyFailed, StudyInterrupted
 from study.execution import cluster
 from study.execution.interruption import Interruption
+from study.execution.last_words import last_words
 from study.execution.resources import Slots
 from study.execution.trainable import WorkerSetup
 from study.pipeline.console import Output
+from study.pipeline.trackers import NO_TRACKERS, Trackers
 from study.pipeline.trusted_code import UserCode
 from study.search.problem import SearchProblem, derived_seed
 from study.storage.store import Folder
@@ -39,6 +41,7 @@ class RunContext(Generic[Config]):
         program: of the command that resumes it, such as "study.run".
         folder: the run directory and its place in the store.
         problem: what a search varies; None for a run without a search.
+        trackers: what follows the search from outside.
     """
 
     program: str
@@ -51,6 +54,7 @@ class RunContext(Generic[Config]):
     output: Output
     lock: FileLock
     problem: SearchProblem | None = None
+    trackers: Trackers = NO_TRACKERS
 
     @property
     def run_dir(self) -> Path:
@@ -123,7 +127,12 @@ def run_phases(context: RunContext[Config], phases: Sequence[Phase[Config]]) -> 
     where = f"what was finished is in {context.run_dir}"
     resume = f"resume with: {resume_command(context)}"
     try:
-        with interruption.on_signals(), cluster.watch(lambda dead: _give_up(context, dead)):
+        died = "this process was ended by Ray, a process of which died, or by the system"
+        with (
+            interruption.on_signals(),
+            last_words(f"{context.program}: {died}; {where}; {resume}") as send_away,
+            cluster.watch(lambda dead: _give_up(context, dead, send_away)),
+        ):
             for phase in phases:
                 if phase.enabled(context.config) and interruption.signal_number is None:
                     with study.timed(phase.name):
@@ -144,8 +153,9 @@ def run_phases(context: RunContext[Config], phases: Sequence[Phase[Config]]) -> 
     _check_copy(context)
 
 
-def _give_up(context: RunContext[Any], dead: str) -> None:
+def _give_up(context: RunContext[Any], dead: str, send_away: Callable[[], None]) -> None:
     """Ends this process, as Ray would a minute later without a message. The run can be resumed."""
+    send_away()
     reason = f"Ray died on this machine ({dead})"
     context.study.update(status="failed", reason=reason, ended=now())
     message = f"{reason}; what was finished is in {context.run_dir}; resume with: {resume_command(context)}"

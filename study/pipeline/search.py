@@ -20,8 +20,8 @@ from study.pipeline.run_context import StudyContext
 from study.recipe import Recipe
 from study.search.optuna_study import OptunaDatabase, OptunaStudy
 from study.search.problem import SearchProblem
-from study.search.schedulers import SCHEDULERS, Scheduler, SchedulerSettings, rungs
-from study.storage.event_log import EventLog
+from study.search.schedulers import SCHEDULERS, Scheduler, SchedulerSettings
+from study.storage.event_log import EventLog, Listener
 from study.storage.files import write_json
 from study.storage.store import Store
 from study.training.cost import costs_of
@@ -52,16 +52,11 @@ class SearchSettings:
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
-    def size(self, title: str) -> PhaseSize:
+    def size(self, title: str, scheduler: Scheduler) -> PhaseSize:
         """What a progress display needs to know. A search that is bounded by epochs has no known number of trials."""
         if self.epoch_budget is not None:
             return PhaseSize(title, None, self.max_epochs, (self.epoch_budget, self.epoch_budget + self.max_epochs))
-        share, before, expected = 1.0, 0, 0.0
-        for rung in [*rungs(self.max_epochs, self.grace_period, self.reduction_factor), self.max_epochs]:
-            expected += share * (rung - before)
-            share, before = share / self.reduction_factor, rung
-        # Promotions that turn out to be too early make a search longer than that, on recorded curves by up to a half.
-        return PhaseSize(title, self.samples, self.max_epochs, (self.samples * expected, 1.5 * self.samples * expected))
+        return PhaseSize(title, self.samples, self.max_epochs, scheduler.expected_epochs())
 
 
 class Search:
@@ -73,13 +68,16 @@ class Search:
         return True
 
     def run(self, context: StudyContext) -> None:
-        search(context, SearchSettings.of(context.config), title="search")
+        search(context, SearchSettings.of(context.config), "search", context.trackers.apply)
 
 
-def search(context: StudyContext, settings: SearchSettings, title: str) -> None:
+def search(context: StudyContext, settings: SearchSettings, title: str, follow: Listener = lambda event: None) -> None:
     """Runs a search to its end or its interruption; writes event log, tables and best.json to the run directory.
 
     What the event log says is done is not repeated.
+
+    Args:
+        follow: takes every event, those of earlier sessions first.
 
     Raises:
         StudyFailed: Ray failed, or no trial can be ranked.
@@ -87,12 +85,16 @@ def search(context: StudyContext, settings: SearchSettings, title: str) -> None:
     problem, interruption = context.problem, context.interruption
     if problem is None:
         raise ValueError("a search needs a problem")
-    progress = context.output.follow(settings.size(title), problem.metric)
+    size = settings.size(title, make_scheduler(context.config.scheduler, problem, settings))
+    progress = context.output.follow(size, problem.metric)
     with ExitStack() as stack:
         log = stack.enter_context(
             EventLog(context.run_dir / "epochs.jsonl", [progress.apply, context.folder.after_event])
         )
         progress.catch_up(log.events)
+        for event in log.events:
+            follow(event)
+        log.add_listener(follow)
         _Session(context, problem, settings, log, stack).run(progress)
     interruption.end_of_search()
     run = results.load_run(context.run_dir)
@@ -117,9 +119,11 @@ class _Session:
         log.add_listener(self._scheduler.apply)
         self._optuna_study = OptunaStudy(problem, log.events, context.study.content["name"])
         log.add_listener(self._optuna_study.apply)
-        database = OptunaDatabase(context.run_dir / "optuna.db", problem, self._optuna_study)
-        stack.callback(_warn, database, context)
-        log.add_listener(stack.enter_context(database).apply)
+        for place in (context.run_dir / "optuna.db", context.config.storage_url):
+            if place is not None:
+                database = OptunaDatabase(place, problem, self._optuna_study, context.study.content["created"])
+                stack.callback(_warn, database, context)
+                log.add_listener(stack.enter_context(database).apply)
         if (target := getattr(context.config, "stop_at", None)) is not None:
             log.add_listener(_StopAt(target, problem, context.interruption).apply)
         self._dropped: set[tuple[int, int]] = set()

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from results.events import EpochFinished, Event, Status, TrialEnded, TrialPaused, TrialPromoted, TrialStarted
 from search_spaces import Draw
-from study.errors import EventLogError
+from study.errors import EventLogError, UsageError
 from study.recipe import Recipe
 from study.search.problem import PastTrial, SearchProblem, derived_seed
 from study.search.sampler_choice import SamplerChoice, quiet_optuna
@@ -30,6 +30,7 @@ from study.search.samplers import SAMPLERS
 SAMPLER_DRAWS, RANDOM_DRAWS = 5, 200
 # Seconds that optuna.db waits for a reader to let go of it.
 BUSY_TIMEOUT_S = 15.0
+RUN = "run"  # the study's attribute in a database that says which run it is a copy of
 STATE_OF: Mapping[Status, TrialState] = {
     "completed": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
@@ -208,6 +209,7 @@ class _Writer:
         self._storage, self._metric = storage, f"val_{problem.metric.name}"
         self._ids: dict[int, int] = {}
         self._last: dict[int, float] = {}
+        self._seconds: dict[int, float] = {}
 
     def id_of(self, number: int) -> int:
         return self._ids[number]
@@ -222,6 +224,7 @@ class _Writer:
         trial_id = self._ids[event.number]
         match event:
             case EpochFinished():
+                self._seconds[event.number] = event.time_total_s
                 value = event.metrics.get(self._metric)
                 if value is not None:
                     self._last[event.number] = value
@@ -229,6 +232,10 @@ class _Writer:
             case TrialPaused() | TrialPromoted():
                 self._storage.set_trial_user_attr(trial_id, "paused", isinstance(event, TrialPaused))
             case TrialEnded():
+                ended = {"stop_reason": event.reason, "seconds": self._seconds.pop(event.number, None)}
+                for name, about in ended.items():
+                    if about is not None:
+                        self._storage.set_trial_user_attr(trial_id, name, about)
                 state, value = STATE_OF[event.status], self._last.pop(event.number, None)
                 # A stopped trial has the value of its last epoch and is PRUNED: no complete one of fewer epochs.
                 known = value is not None and state != TrialState.FAIL
@@ -285,20 +292,22 @@ class OptunaDatabase:
     then made anew. Use it as a context manager, at whose end all is written.
 
     Args:
+        place: the file, or the URL of an SQL database, as SQLAlchemy takes it, where other studies may be.
         study: what to copy; each event is applied there first.
+        run: what tells this run's study in a database from another one of the same name.
 
     Attributes:
-        failure: at the end, why optuna.db is not up to date, in a line; None where it is.
+        failure: at the end, why the copy is not up to date, in a line; None where it is.
     """
 
-    def __init__(self, path: Path, problem: SearchProblem, study: OptunaStudy) -> None:
+    def __init__(self, place: Path | str, problem: SearchProblem, study: OptunaStudy, run: str = "") -> None:
         self.failure: str | None = None
-        self._path, self._problem, self._study = path, problem, study
+        self._place, self._problem, self._study, self._run = place, problem, study, run
         self._writer: _Writer | None = None
         self._storage: RDBStorage | None = None
         self._behind = False
         self._thread = ThreadPoolExecutor(max_workers=1)
-        self._thread.submit(self._guarded, self._copy, path, study.trials())
+        self._thread.submit(self._guarded, self._copy, place, study.trials())
 
     def apply(self, event: Event) -> None:
         """Has `event` written when the thread comes to it."""
@@ -330,21 +339,39 @@ class OptunaDatabase:
             self.failure = str(failed.__cause__ or failed).splitlines()[0]
 
     def _replace(self) -> None:
-        anew = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        if isinstance(self._place, str):
+            try:
+                self._copy(self._place, self._study.trials())
+            finally:
+                self._close()
+        else:
+            self._replace_file(self._place)
+        self.failure = None
+
+    def _replace_file(self, path: Path) -> None:
+        anew = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             self._copy(anew, self._study.trials())
             self._close()
-            os.replace(anew, self._path)
+            os.replace(anew, path)
         finally:
             self._close()
             anew.unlink(missing_ok=True)
-        self.failure = None
 
-    def _copy(self, path: Path, trials: Mapping[int, FrozenTrial]) -> None:
-        path.unlink(missing_ok=True)
+    def _copy(self, place: Path | str, trials: Mapping[int, FrozenTrial]) -> None:
         with quiet_optuna():
-            self._storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": BUSY_TIMEOUT_S}})
+            if isinstance(place, str):
+                self._storage = RDBStorage(place)
+                _remove_earlier(self._storage, self._study.name, self._run)
+            else:
+                place.unlink(missing_ok=True)
+                lock = {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
+                self._storage = RDBStorage(f"sqlite:///{place}", engine_kwargs=lock)
         self._writer = _Writer(self._storage, self._problem, self._study.name)
+        self._storage.set_study_user_attr(self._writer.study_id, RUN, self._run)
+        # What Study.set_metric_names writes; optuna-dashboard names its axes so.
+        metric = f"val_{self._problem.metric.name}"
+        self._storage.set_study_system_attr(self._writer.study_id, "study:metric_names", [metric])
         for number, trial in trials.items():
             self._writer.start(number, trial)
 
@@ -361,3 +388,37 @@ class OptunaDatabase:
             self._storage.remove_session()
             self._storage.engine.dispose()
         self._storage = self._writer = None
+
+
+def check_database(url: str, name: str) -> None:
+    """Checks that a database can be used and has no study `name` yet.
+
+    Raises:
+        UsageError: its driver is not installed, it does not answer, or it has such a study.
+    """
+    try:
+        with quiet_optuna():
+            storage = RDBStorage(url)
+        taken = name in {study.study_name for study in storage.get_all_studies()}
+        storage.remove_session()
+        storage.engine.dispose()
+    except ImportError as error:
+        raise UsageError(f"--storage-url {url}: {str(error).splitlines()[0]}") from None
+    except Exception as error:
+        why = " ".join(str(error.__cause__ or error).split())[:300]
+        raise UsageError(f"--storage-url {url} cannot be used: {why}") from None
+    if taken:
+        raise UsageError(f"--storage-url {url} has a study {name} already; give another --name")
+
+
+def _remove_earlier(storage: RDBStorage, name: str, run: str) -> None:
+    """Removes what an earlier session of the same run has written.
+
+    Raises:
+        ValueError: the study of this name is another run's.
+    """
+    for study in storage.get_all_studies():
+        if study.study_name == name:
+            if study.user_attrs.get(RUN) != run:
+                raise ValueError(f"--storage-url has a study {name} of another run")
+            storage.delete_study(study._study_id)

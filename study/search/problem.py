@@ -39,7 +39,7 @@ class SearchProblem:
         starts: Recipe fields of the trials that come after trial 0, before the sampler is asked.
         metric: what is optimized, in the direction of its mode.
         spec: size, channels and classes of the images, which each drawn Recipe must fit.
-        own_trainer: whether a trainer of the user's own takes the Recipe: which fields and options it uses is not known.
+        own_trainer: whether a trainer of the user's own takes the Recipe: which fields it uses is not known.
         n_startup: trials that are drawn at random before TPE's model is used.
     """
 

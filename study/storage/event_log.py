@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from results.events import Event, EventError, State, from_json
+from results import schema
+from results.events import Event, EventError, State
 from study.errors import EventLogError
 from study.storage.files import sync_names
 
@@ -51,11 +52,11 @@ class EventLog:
     def _load(self, number: int, line: bytes) -> None:
         where = f"{self.path} line {number} is damaged; the run can be read, but not resumed"
         try:
-            event = from_json(json.loads(line))
+            event = schema.read_event(line, ())
             self.state.apply(event)
         except EventError as error:
             raise EventLogError(f"{self.path} line {number}: {error}") from None
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except schema.SchemaError:
             raise EventLogError(where) from None
         self.events.append(event)
 

@@ -1,6 +1,5 @@
 """study.json: what was asked, on which data and machine; every change is written at once."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,10 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from results import schema
 from study.errors import EventLogError
 from study.storage.files import write_json
-
-FORMAT = 1
 
 
 class StudyFile:
@@ -56,15 +54,12 @@ class StudyFile:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise EventLogError(f"{path.parent} is no run that can be resumed: it has no {path.name}; start it anew")
     try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise EventLogError(f"{path.parent} is not a run that can be resumed: {path.name}: {error.strerror}") from None
-    except (ValueError, RecursionError):
-        raise EventLogError(f"{path} is damaged; the run cannot be resumed") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise EventLogError(f"{path} is not of format {FORMAT}; the run cannot be resumed")
-    return content
+        return schema.read_study(path)
+    except schema.SchemaError as error:
+        raise EventLogError(f"{path} {error.fault}; the run cannot be resumed") from None
 
 
 def now() -> str:

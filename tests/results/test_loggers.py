@@ -1,15 +1,14 @@
 """A study in other people's trackers, read back with their own libraries from real files and a real store."""
 
-import json
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from made_run import MadeTrial, made_final, made_run
+from offline_wandb import history
 from optuna.distributions import FloatDistribution
+from other_warnings import other_peoples_warnings
 
 import results
 from results.__main__ import main
@@ -29,13 +28,6 @@ def run(tmp_path: Path) -> results.Run:
     made = made_run(tmp_path / "made", TRIALS, {"lr": FloatDistribution(0.0, 10.0)}, final=made_final())
     (made.path / "report.html").write_text("<p>report</p>")
     return results.load_run(made.path)
-
-
-@contextmanager
-def other_peoples_warnings() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def log(run: results.Run, name: str) -> None:
@@ -89,22 +81,7 @@ def test_wandb_writes_offline_files_one_run_a_trial(run: results.Run, monkeypatc
     folders = sorted((run.path / "logs/wandb").glob("offline-run-*"))
     assert len(folders) == 4
     [of_trial] = [folder for folder in folders if folder.name.endswith("trial_00000")]
-    assert [row["val_accuracy"] for row in wandb_history(of_trial)] == [0.5, 0.6, 0.7]
-
-
-def wandb_history(folder: Path) -> list[dict[str, float]]:
-    """The rows of an offline run: a file of LevelDB's log format, small enough for one block, of wandb's records."""
-    with other_peoples_warnings():
-        from wandb.proto.wandb_internal_pb2 import Record
-    content = next(folder.glob("*.wandb")).read_bytes()
-    at, rows = 7, []  # after the file's header
-    while at + 7 <= len(content):
-        length = int.from_bytes(content[at + 4 : at + 6], "little")
-        record = Record.FromString(content[at + 7 : at + 7 + length])
-        at += 7 + length
-        items = record.history.item
-        rows.append({item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items})
-    return [row for row in rows if "val_accuracy" in row]
+    assert [row["val_accuracy"] for row in history(of_trial)] == [0.5, 0.6, 0.7]
 
 
 class Broken:

@@ -184,3 +184,16 @@ def test_what_is_no_run_is_refused_in_a_line(
 
 def test_a_directory_without_runs_cannot_be_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "holds no run" in refused(capsys, "list", "nowhere")
+
+
+def test_a_notebook_shows_a_run_as_the_terminal_does_in_one_block(run: results.Run) -> None:
+    page = run._repr_html_()
+    assert page.count("<pre") == 1
+    for part in ("11 trials: 11 completed.", "winner (trial 10)", "They tie.", "best on an edge"):
+        assert part in page
+
+
+def test_nothing_in_a_run_becomes_markup_in_a_notebook() -> None:
+    run = made_run(Path("runs/marked"), TRIALS, HYPERPARAMETERS, name="<script>alert(1)</script>", reason="<b>")
+    assert "<script" not in run._repr_html_()
+    assert "<b>" not in run._repr_html_()

@@ -13,6 +13,7 @@ from made_run import MadeTrial, made_final, made_run
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 import results
+from benchmarks.fuzz import DEEP, fuzz, mutated
 from results import schema
 from results.__main__ import main
 from results.events import Event
@@ -20,34 +21,11 @@ from results.formatting import on_one_line
 
 HYPERPARAMETERS = {"lr": FloatDistribution(1e-4, 1.0, log=True), "batch_size": CategoricalDistribution([32, 64])}
 TRIALS = [MadeTrial({"lr": 0.1, "batch_size": 32}, [0.3, 0.5]), MadeTrial({"lr": 0.2}, [0.2], "stopped", "rung 1")]
-DEEP = "[" * 100_000 + "]" * 100_000
-HOSTILE = [
-    None, True, -1, 2**63, 10**400, 0.5, -0.0, 1e308, float("nan"), float("inf"), "", "x", "1", "\x1b[31mred\x1b[0m",
-    "\u202eback", "\ud800", [], [[]], {}, {"a": {}}, ["x"] * 3, "a" * 10_000,
-]  # fmt: skip
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> results.Run:
     return made_run(tmp_path / "made", TRIALS, HYPERPARAMETERS, final=made_final(), correct={"winner": [True] * 9})
-
-
-def mutated(content: Any, chance: random.Random) -> Any:
-    """A copy with one value, somewhere, taken away or replaced by a hostile one."""
-    copy = json.loads(json.dumps(content))
-    place = copy
-    while True:
-        keys = list(place) if isinstance(place, dict) else list(range(len(place)))
-        key = chance.choice(keys)
-        inside = place[key]
-        if isinstance(inside, dict | list) and inside and chance.random() < 0.7:
-            place = inside
-            continue
-        if chance.random() < 0.2:
-            del place[key]
-        else:
-            place[key] = chance.choice(HOSTILE)
-        return copy
 
 
 def in_time(seconds: float, work: Callable[[], None]) -> None:
@@ -67,6 +45,13 @@ def test_ten_thousand_mutated_events_are_read_or_named(run: results.Run) -> None
                 assert isinstance(schema.read_event(text, ()), Event)
 
     in_time(60, read)
+
+
+def test_mutated_recipes_and_studies_are_read_or_refused_in_a_line_and_none_hangs(run: results.Run) -> None:
+    found, slowest = fuzz(run.path, 400)
+    assert {said for outcomes in found.values() for said in outcomes} == {"read", "refused"}
+    assert all(set(outcomes) == {"read", "refused"} for outcomes in found.values())
+    assert slowest < 30
 
 
 def loaded(path: Path) -> str:

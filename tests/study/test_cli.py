@@ -43,6 +43,39 @@ def test_the_exit_code_is_that_of_the_command(tmp_path: Path, capsys: pytest.Cap
     assert "holds no run" in capsys.readouterr().err
 
 
+COMPLETED = """
+source "$1"
+COMP_WORDS=(imagestudy run --sam) COMP_CWORD=2
+_shtab_imagestudy
+echo "${COMPREPLY[@]}"
+"""
+
+
+def test_bash_completes_commands_and_their_flags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--print-completion", "bash"]) == 0
+    script = tmp_path / "completion"
+    script.write_text(capsys.readouterr().out)
+    done = subprocess.run(["bash", "-c", COMPLETED, "bash", script], capture_output=True, text=True, check=True)
+    assert "--samples" in done.stdout.split()
+
+
+def test_a_shell_without_completion_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--print-completion", "command.com"])
+    assert stop.value.code == 2
+    assert "allowed: bash, zsh" in capsys.readouterr().err
+
+
+def test_results_says_its_version_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    for flag in ("--version", "--help"):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["results", flag])
+        assert stop.value.code == 0
+    said = capsys.readouterr().out
+    assert said.startswith("imagestudy ")
+    assert "exit codes: 0 done; 2" in said
+
+
 @pytest.fixture
 def hostile_folder(tmp_path: Path) -> Path:
     """A current folder whose files have the names of our packages, as many people have them."""

@@ -1,9 +1,9 @@
 """One definition a setting: flags, help, keywords, YAML, study.json and the rules of resuming."""
 
-import json
 from pathlib import Path
 
 import pytest
+from made_run import write_study
 
 from study.command_line import flag_of, given_settings, parser_of
 from study.config import ReproduceConfig, StudyConfig, TrainingConfig, extra_of, key_of, read_yaml, to_yaml, validate
@@ -89,7 +89,7 @@ def test_a_file_of_settings_that_is_no_mapping_is_refused(tmp_path: Path, conten
 
 def run_that_began_with(path: Path, **arguments: object) -> Path:
     path.mkdir()
-    (path / "study.json").write_text(json.dumps({"format": 1, "name": path.name, "arguments": arguments}))
+    write_study(path, {}, arguments=arguments)
     return path
 
 

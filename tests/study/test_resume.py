@@ -304,7 +304,7 @@ def test_a_space_that_was_edited_since_is_refused(
             "line 2 is damaged",
         ),
         ("study.json", b'{"format": 1, "na', "study.json is damaged"),
-        ("study.json", None, "No such file"),
+        ("study.json", None, "it has no study.json"),
     ],
 )
 def test_a_damaged_record_is_refused_in_one_line(

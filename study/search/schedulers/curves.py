@@ -29,6 +29,8 @@ from study.training.schedules import lr_factor
 MIN_CHANCE = 0.05
 # Of all trials, the share that is promoted from the first rung: surely, and with a chance.
 PROMOTED_FROM_FIRST = (0.25, 0.5)
+# The share that was promoted at most in replays of benchmarks/curves.csv: early on there is little to compare with.
+PROMOTED_FROM_FIRST_MOST = 0.7
 # How many from the second rung, in the end: at least 3 and at most 5, or so many of a hundred where that is more.
 # Before all trials have begun, 5 of a hundred: there is little to compare them with.
 FROM_SECOND, PROMOTED_FROM_SECOND_OF_100 = (3, 5), (5, 10)
@@ -146,3 +148,21 @@ class Curves(ASHA):
                     break
                 found[place[1]] = epoch
         return found
+
+    def expected_epochs(self) -> tuple[float, float]:
+        """From as few promotions as the rules allow to as many, and those that turn out to be too early."""
+        samples = self._settings.samples
+        shares, before, least, most = (samples, samples), 0, 0.0, 0.0
+        for rung in [*self.rungs, self._settings.max_epochs]:
+            least += shares[0] * (rung - before)
+            most += shares[1] * (rung - before)
+            if len(self.rungs) > 1 and rung == self.rungs[0]:
+                shares = (
+                    math.ceil(PROMOTED_FROM_FIRST[0] * samples),
+                    min(samples, math.ceil(PROMOTED_FROM_FIRST_MOST * samples) + 1),
+                )
+            else:
+                surely, perhaps = self._from_second(samples)
+                shares = (min(surely, shares[0]), min(perhaps + 1, shares[1]))
+            before = rung
+        return least, most

@@ -80,6 +80,9 @@ class Scheduler(Protocol):
     def no_more_trials(self) -> None:
         """No other trials will begin than those that have."""
 
+    def expected_epochs(self) -> tuple[float, float]:
+        """Epochs of all trials together, the least and the most that is likely, if none ends early by itself."""
+
 
 def score(event: EpochFinished, metric: Metric) -> float:
     """The trial's metric after this epoch, such that larger is better; NaN where it is missing or not finite."""
@@ -124,3 +127,7 @@ class NoScheduler:
 
     def no_more_trials(self) -> None:
         pass
+
+    def expected_epochs(self) -> tuple[float, float]:
+        every = float(self._settings.samples * self._settings.max_epochs)
+        return every, every

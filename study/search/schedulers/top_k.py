@@ -24,3 +24,9 @@ class TopK(ASHA):
 
     def _most_promoted(self, epoch: int, trials: int) -> int:
         return K
+
+    def expected_epochs(self) -> tuple[float, float]:
+        settings = self._settings
+        first = min(settings.grace_period, settings.max_epochs)
+        every = float(settings.samples * first + min(K, settings.samples) * (settings.max_epochs - first))
+        return every, every

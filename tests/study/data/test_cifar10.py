@@ -443,8 +443,22 @@ def test_a_batch_missing_from_the_extracted_archive_is_named(offline: Small, tmp
     for name, content in offline.pickles.items():
         (tmp_path / name).write_bytes(content)
     (tmp_path / "data_batch_3").unlink()
-    with pytest.raises(DataError, match=r"No such file or directory: .*data_batch_3"):
+    with pytest.raises(NoSourceAnswers, match=r"data directory .*: .* lacks data_batch_3"):
+        cifar10.prepare(tmp_path, print)
+
+
+def test_the_advice_about_a_damaged_torchvision_folder_works(offline: Small, tmp_path: Path) -> None:
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    for name, content in offline.pickles.items():
+        (folder / name).write_bytes(content)
+    (folder / "data_batch_2").write_bytes(b"cut off")
+    with pytest.raises(DataError, match=r"data_batch_2 is truncated or altered: replace it, or delete it and start"):
         cifar10.prepare(tmp_path, pytest.fail)
+    (folder / "data_batch_2").unlink()
+    (tmp_path / cifar10.ARCHIVE).write_bytes(offline.archive)  # as torchvision leaves it there
+    cifar10.prepare(tmp_path, lambda line: None)
+    assert (tmp_path / "cifar10-train.bin").exists()
 
 
 class Trap:

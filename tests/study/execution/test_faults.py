@@ -3,6 +3,7 @@
 import errno
 import itertools
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -350,3 +351,30 @@ def test_where_ray_itself_is_killed_no_trial_is_blamed_and_the_study_resumes(
     ended = [event["number"] for event in events(record) if event["event"] == "end"]
     assert sorted(ended) == list(range(4))
     assert set(results.load_run(tmp_path / "one").trials["status"]) <= {"completed", "stopped"}
+
+
+# What a person would call it -> the name of the process.
+RAY_PROCESSES = {"GCS": "gcs_server", "dashboard agent": "ray::DashboardAgent", "runtime agent": "ray::RuntimeEnvAgent"}
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RAY_PROCESSES.values(), ids=RAY_PROCESSES)
+def test_the_death_of_any_ray_process_is_one_line_within_seconds_and_blames_no_trial(
+    synthetic_dir: Path, tmp_path: Path, name: str
+) -> None:
+    process = slow_driver(tmp_path, 0.5, small(synthetic_dir, tmp_path, "--samples", "50", "--max-epochs", "4"))
+    record = tmp_path / "one" / "epochs.jsonl"
+    wait_until(lambda: any(event["event"] == "epoch" for event in events(record)), process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    (victim,) = [child for child in children if name in (child.name(), " ".join(child.cmdline()).strip())]
+    victim.kill()
+    killed = time.monotonic()
+    _, said = process.communicate(timeout=120)
+    assert time.monotonic() - killed < 45  # a few seconds; Ray itself would wait for a minute
+    assert process.returncode == 1
+    assert "Traceback" not in said
+    assert re.search(r"Ray died on this machine|ended by Ray", said.splitlines()[-1])
+    assert f"--resume {tmp_path / 'one'}" in said.splitlines()[-1]
+    assert not [event for event in events(record) if event.get("status") == "failed" or event["event"] == "retry"]
+    assert results.load_run(tmp_path / "one").status in ("failed", "interrupted")

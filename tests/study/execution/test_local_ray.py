@@ -204,3 +204,15 @@ def test_a_signal_to_the_whole_process_group_stops_a_study_cleanly(
     assert number.name in said
     assert f"--resume {tmp_path / 'one'}" in said
     assert results.load_run(tmp_path / "one").study["status"] == "stopped"
+
+
+def test_where_ray_does_not_start_it_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**options: object) -> None:
+        raise Exception("The current node timed out during startup.\nThis could happen because GCS is overloaded.")
+
+    monkeypatch.setattr(local_ray.ray, "init", init)
+    with pytest.raises(ClusterError) as error:
+        local_ray.start()
+    assert str(error.value).startswith(
+        "Ray cannot start on this machine: The current node timed out during startup. This"
+    )

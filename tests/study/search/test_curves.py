@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from benchmarks.schedulers import load_curves
 from results.events import EpochFinished, TrialEnded, TrialPromoted, TrialStarted
 from study.recipe import BASELINE
-from study.search.schedulers import CONTINUE, STOP, Curves, Scheduler, SchedulerSettings, TopK
+from study.search.schedulers import CONTINUE, SCHEDULERS, STOP, Curves, Scheduler, SchedulerSettings, TopK
 from study.search.schedulers.curves import head_start, uncertainty
 
 
@@ -112,3 +113,23 @@ def test_a_search_ends_with_a_completed_trial_whatever_its_size(
     ends = (np.random.default_rng(samples).permutation(samples) / samples).tolist()
     had = search(scheduler(settings(max_epochs, samples)), lines(ends, max_epochs), ["cosine"] * samples)
     assert max(had.values()) == max_epochs
+
+
+@pytest.mark.parametrize(("name", "share"), [("curves", 1.0), ("asha", 0.8), ("top-k", 1.0), ("none", 1.0)])
+@pytest.mark.parametrize(("samples", "max_epochs"), [(3, 5), (10, 10), (20, 10), (20, 27), (40, 10), (20, 1), (20, 2)])
+def test_a_search_has_as_many_epochs_as_its_scheduler_expects(
+    name: str, share: float, samples: int, max_epochs: int
+) -> None:
+    curves, chance = load_curves(), np.random.default_rng(0)
+    accuracies = np.nan_to_num(curves.accuracies)
+    epochs = np.linspace(0, accuracies.shape[1] - 1, max_epochs).round().astype(int)
+    inside = []
+    for _ in range(10):
+        recipes = chance.permutation(len(accuracies))[:samples]
+        scheduler = SCHEDULERS[name](settings(max_epochs, samples))
+        least, most = scheduler.expected_epochs()
+        schedules = [str(curves.configs[recipe].get("schedule", "constant")) for recipe in recipes]
+        had = search(scheduler, [accuracies[recipe][epochs].tolist() for recipe in recipes], schedules)
+        inside.append(least <= sum(had.values()) <= most)
+    assert np.mean(inside) >= share
+    assert most <= samples * max_epochs

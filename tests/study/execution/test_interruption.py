@@ -1,0 +1,46 @@
+"""How a running study is asked to end."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from study.execution.interruption import Interruption
+
+
+@pytest.fixture
+def hangup_handler() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGHUP)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_a_hangup_asks_for_the_end_and_the_handler_of_before_is_put_back(hangup_handler: None) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    interruption = Interruption()
+    with interruption.on_signals():
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert interruption.signal_number == signal.SIGHUP
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+
+
+def test_under_nohup_a_hangup_ends_nothing(hangup_handler: None) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does, for the process that it becomes
+    interruption = Interruption()
+    with interruption.on_signals():
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert interruption.reason is None
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert interruption.reason == "SIGTERM"
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+def test_the_end_of_the_search_lifts_its_budget_and_no_signal() -> None:
+    interruption = Interruption(time_budget_s=0.0)
+    assert interruption.stop_all()
+    interruption.end_of_search()
+    assert not interruption.stop_all()
+    interruption.reason = "SIGTERM"
+    interruption.end_of_search()
+    assert interruption.stop_all()

@@ -1,0 +1,50 @@
+"""What an estimate is made from: a few timed steps."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from study.data import Split
+from study.data.dataset import CIFAR10
+from study.execution import probe
+from study.execution.resources import Slots
+from study.execution.trainable import WorkerSetup
+from study.recipe import BASELINE, Recipe
+from study.storage.store import Store
+
+
+@pytest.fixture
+def setup(synthetic: Split, tmp_path: Path) -> WorkerSetup:
+    return WorkerSetup(
+        train=Split(synthetic.images[:300], synthetic.labels[:300]),
+        validation=None,
+        spec=CIFAR10,
+        store=Store(str(tmp_path)),
+        checkpoint_epochs=(),
+        keep_weights=False,
+        threads=1,
+        gpu=False,
+    )
+
+
+def test_a_recipe_with_a_wider_network_takes_longer_an_image(setup: WorkerSetup) -> None:
+    small = probe._seconds_per_image(Recipe(channels="4-8", hidden="16"), setup)
+    large = probe._seconds_per_image(Recipe(channels="64-128", hidden="512"), setup)
+    assert 0 < small < large
+
+
+def test_a_batch_of_all_images_is_timed_by_its_epoch(setup: WorkerSetup) -> None:
+    assert probe._seconds_per_image(Recipe(batch_size=300), setup) > 0
+
+
+def test_a_recipe_that_diverges_at_once_is_not_timed(setup: WorkerSetup) -> None:
+    assert probe._seconds_per_image(Recipe(lr=100.0, momentum=0.999, batch_size=4), setup) == 0
+
+
+def test_workers_say_when_they_were_ready(local_ray: None, setup: WorkerSetup) -> None:
+    began = time.monotonic()
+    timing = probe.time_recipes(setup, [BASELINE, Recipe(batch_size=128)], Slots(1.0, 0.0, 2, ""))
+    assert 0 < timing.start < time.monotonic() - began
+    assert len(timing.per_image) == 2
+    assert all(seconds > 0 for seconds in timing.per_image)
