@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from statistics import median
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +84,7 @@ def _file_bytes(network: nn.Module) -> int:
     for name, each in state.items():
         state[name] = torch.empty_like(each, device="cpu") if each.is_meta else each
     written = _Size()
-    torch.save(state, written)
+    torch.save(state, cast(BinaryIO, written))
     return written.bytes
 
 
