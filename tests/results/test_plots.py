@@ -25,7 +25,7 @@ FIGURES: dict[str, Callable[[Run], go.Figure]] = {
     "effect of a number": partial(plots.effect, hyperparameter="lr"),
     "effect of an option": partial(plots.effect, hyperparameter="optimizer"),
     "effect of a switch": partial(plots.effect, hyperparameter="batch_norm"),
-    "effect of a knob that is not always drawn": partial(plots.effect, hyperparameter="momentum"),
+    "effect of a hyperparameter that is not always drawn": partial(plots.effect, hyperparameter="momentum"),
     "accuracies": plots.accuracies,
     "confusion matrix": plots.confusion_matrix,
     "per class": plots.per_class,
@@ -162,8 +162,8 @@ def test_the_published_losses_are_marked_in_a_baseline_run_only(run: Run, baseli
 
 
 def test_a_name_that_looks_like_markup_is_shown_as_it_is(tmp_path: Path) -> None:
-    knob = {"name": "CategoricalDistribution", "attributes": {"choices": ["sgd", "adamw"]}}
-    run = reported_run.search(tmp_path / "made", knobs={"optimizer": knob, "<b>x": knob})
+    optimizer = {"name": "CategoricalDistribution", "attributes": {"choices": ["sgd", "adamw"]}}
+    run = reported_run.search(tmp_path / "made", knobs={"optimizer": optimizer, "<b>x": optimizer})
     run.trials["config/<b>x"] = "<a href='https://example.org'>"
     figure = plots.parallel_coordinates(run)
     assert "<b>&lt;b&gt;x</b>" in [annotation.text for annotation in figure.layout.annotations]
