@@ -68,12 +68,12 @@ def test_only_the_branch_at_the_edge_is_widened(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(search_spaces.SPACES))
 def test_every_space_of_ours_can_be_proposed_from(tmp_path: Path, name: str) -> None:
-    drawn = search_spaces.hyperparameters(search_spaces.SPACES[name])
+    ranges = search_spaces.hyperparameters(search_spaces.SPACES[name])
     drawn = search_spaces.draws(search_spaces.SPACES[name], 40)
     trials = [MadeTrial(fields, [0.5 + 0.2 * fields.get("lr", 0)] * 9) for fields in (each.fields for each in drawn)]
-    run = made_run(tmp_path / "made", trials, drawn, space=name)
+    run = made_run(tmp_path / "made", trials, ranges, space=name)
     (tmp_path / "next.py").write_text(results.next_space(run))
-    assert set(search_spaces.hyperparameters(search_spaces.load(f"{tmp_path / 'next.py'}:space"))) == set(drawn)
+    assert set(search_spaces.hyperparameters(search_spaces.load(f"{tmp_path / 'next.py'}:space"))) == set(ranges)
 
 
 def test_nothing_that_a_run_holds_becomes_code(tmp_path: Path) -> None:
