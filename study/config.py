@@ -164,6 +164,13 @@ class TrainingConfig(BaseModel):
         on_resume="keep",
         metavar="X",
     )
+    test_share: Annotated[float, Field(gt=0, lt=1)] = setting(
+        0.2,
+        "share of the images that is set aside and sealed, where the data set has no test images",
+        group="data",
+        on_resume="keep",
+        metavar="X",
+    )
     split_seed: int = setting(
         10,
         "seed that decides which images are held out",
@@ -353,6 +360,14 @@ class StudyConfig(TrainingConfig):
     )
     finalists: int = setting(
         1, "train the K best trials again from fresh seeds, and choose among these", group="evidence", ge=1, metavar="K"
+    )
+    folds: int = setting(
+        1,
+        "train each finalist K times, each time validated on another K-th of the training images; the best mean is "
+        "chosen, at K times the cost",
+        group="evidence",
+        ge=1,
+        metavar="K",
     )
     tune_baseline: bool = setting(False, "also search lr and batch size for the baseline", group="evidence")
     control: Literal["random"] | None = setting(

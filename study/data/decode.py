@@ -241,7 +241,7 @@ def decode(sources: Sources, options: DataOptions, target: Target | None = None)
     Raises:
         DataError: none can be read, or the data directory cannot be written.
     """
-    cache = options.data_dir / "decoded"
+    cache = options.cache_dir / "decoded"
     asked = {"version": VERSION, "image_size": options.image_size, "target": None if target is None else asdict(target)}
     index = cache / f"{_short_digest(asked, sources.fingerprint())}.json"
     try:

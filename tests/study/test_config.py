@@ -107,7 +107,8 @@ def test_a_resumed_run_keeps_its_settings_except_those_given_anew_and_those_of_o
 def test_what_a_study_means_cannot_change_when_it_is_resumed(tmp_path: Path, name: str) -> None:
     other = {
         "fix": ["lr=0.5"], "recipe": ["fast"], "warm_start": ["x"], "image_size": 16, "skip_unreadable": True,
-        "max_epochs": 3, "grace_period": 2, "reduction_factor": 3, "seed": 5, "validation_share": 0.2, "split_seed": 7,
+        "max_epochs": 3, "grace_period": 2, "reduction_factor": 3, "seed": 5, "validation_share": 0.2,
+        "test_share": 0.3, "split_seed": 7,
     }  # fmt: skip
     run = run_that_began_with(tmp_path / "one", **validate(StudyConfig, {}).as_json())
     given = {name: other.get(name, "other")}
