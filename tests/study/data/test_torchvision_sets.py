@@ -97,7 +97,7 @@ def test_a_read_only_directory_is_read_and_nothing_is_written_there(
         write_idx(shared / "MNIST" / "raw" / f"{part}-labels-idx1-ubyte", np.arange(20) % 10)
     before = sorted(shared.rglob("*"))
     access = os.access
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != shared and access(path, mode))
+    monkeypatch.setattr(os, "access", lambda path, *mode, **how: Path(path) != shared and access(path, *mode))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     lines: list[str] = []
     dataset = data.load("mnist", DataOptions(shared), lines.append)
