@@ -28,7 +28,10 @@ OVERFIT = 0.75  # of the validation loss: a training loss below this share of it
 MOST = 2 / 3  # of the leaders must show what is said of them
 PREDICTIVE = 0.5  # a rank correlation below it ranks the leaders hardly better than chance
 FEWEST_FOR_RANKS = 5
+FEW_VALIDATION_IMAGES = 2_000  # of which an accuracy of 70% has a standard error of more than one point
+MOST_FOLDS = 5
 IMBALANCED = 3  # times as many images in the largest class as in the smallest
+MISLEADING = 0.05  # by so much accuracy is above balanced accuracy
 ALPHA = 0.05
 
 
@@ -169,7 +172,10 @@ def _leaders_alike(run: Run) -> Iterator[Finding]:
             f"equal ones, {n:,} validation images and other seeds make up to {100 * chance:.2f} in 95% of cases. "
             f"{count(alike, 'completed trial')} in all lie so close to the best."
         )
-        suggestion = f"Treat them as equal and choose by cost, or train them again: `--finalists {min(alike, 5)}`."
+        again = f"`--finalists {min(alike, 5)}`"
+        if n < FEW_VALIDATION_IMAGES:
+            again = f"on {MOST_FOLDS} folds, which validate on all training images: {again[:-1]} --folds {MOST_FOLDS}`"
+        suggestion = f"Treat them as equal and choose by cost, or train them again: {again}."
         yield Finding("leaders within noise", "notable", evidence, suggestion)
 
 
@@ -244,18 +250,33 @@ def _trains_as_it_validates(recipe: dict[str, object]) -> bool:
 
 
 def _imbalanced(run: Run) -> Iterator[Finding]:
-    """One class has several times the images of another, and accuracy, which counts images, selects."""
-    counts = (run.data or {}).get("counts")
-    of_class = counts.get("training") if isinstance(counts, dict) else None
-    sizes = [size for size in of_class.values() if isinstance(size, int)] if isinstance(of_class, dict) else []
-    if len(sizes) < 2 or run.metric != ACCURACY or max(sizes) < IMBALANCED * max(min(sizes), 1):
+    """Accuracy, which counts images, selects, and one class has several times the images of another, or the winner is
+    much better on images than on classes."""
+    if run.metric != ACCURACY:
         return
-    evidence = (
-        f"The largest class has {max(sizes):,} training images and the smallest {min(sizes):,}: a network that always "
-        f"says the largest has {max(sizes) / sum(sizes):.0%} accuracy."
-    )
-    suggestion = "Select by `--metric balanced_accuracy`, and let the space draw class_weights."
-    yield Finding("imbalanced classes", "notable", evidence, suggestion)
+    evidence = [*_unequal_classes(run), *_worse_on_classes(run)]
+    if evidence:
+        suggestion = "Select by `--metric balanced_accuracy`, and let the space draw class_weights."
+        yield Finding("imbalanced classes", "notable", " ".join(evidence), suggestion)
+
+
+def _unequal_classes(run: Run) -> Iterator[str]:
+    sizes = list((run.data or {}).get("counts", {}).get("training", {}).values())
+    if len(sizes) > 1 and max(sizes) >= IMBALANCED * max(min(sizes), 1):
+        yield (
+            f"The largest class has {max(sizes):,} training images and the smallest {min(sizes):,}: a network that "
+            f"always says the largest has {max(sizes) / sum(sizes):.0%} accuracy."
+        )
+
+
+def _worse_on_classes(run: Run) -> Iterator[str]:
+    metrics = (run.final or {}).get("winner", {}).get("metrics", {})
+    accuracy, balanced = metrics.get("accuracy"), metrics.get("balanced_accuracy")
+    if isinstance(accuracy, float) and isinstance(balanced, float) and accuracy - balanced > MISLEADING:
+        yield (
+            f"The winner has {accuracy:.1%} accuracy on the test images, but {balanced:.1%} on the average over "
+            "classes (balanced accuracy): it is worse on the rare ones."
+        )
 
 
 def _duplicates(run: Run) -> Iterator[Finding]:

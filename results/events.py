@@ -30,6 +30,7 @@ _NOT_METRICS = {
     "role",
     "seed",
     "trial",
+    "fold",
     "device",
 }
 
@@ -41,8 +42,8 @@ class Event:
     Attributes:
         number: of the trial, from 0, in the order of suggestion.
         time: seconds since 1970.
-        labels: what tells the trainings of a phase apart: `role`, `seed`, and `trial`, the search's trial that is
-            trained again. Empty in a search.
+        labels: what tells the trainings of a phase apart: `role`, `seed`, `trial`, the search's trial that is trained
+            again, and `fold`, such as "2/5", of a cross-validation. Empty in a search.
     """
 
     kind: ClassVar[str]
@@ -143,7 +144,7 @@ def from_json(content: Mapping[str, Any]) -> Event:
     Raises:
         ValueError, KeyError, TypeError: `content` is no event of format 1.
     """
-    labels = {name: content[name] for name in ("role", "seed", "trial") if name in content}
+    labels = {name: content[name] for name in ("role", "seed", "trial", "fold") if name in content}
     number, time = content["number"], float(content.get("time", 0.0))
     if not isinstance(number, int) or isinstance(number, bool) or number < 0:
         raise ValueError(f"number is {number!r}")

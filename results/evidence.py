@@ -21,28 +21,46 @@ FEWEST_FOR_A_CURVE = 4
 
 
 def finalists(run: Run) -> pd.DataFrame:
-    """The trials that were trained again for the final epochs on the training split, from fresh seeds.
+    """The trials that were trained again for the final epochs, from fresh seeds, on the study's split or on folds.
 
     The search's score is the best of many, so a part of it is luck; the confirmed one was drawn afresh. Their
     difference, the selection optimism, holds the longer training as well where the two differ in epochs.
 
     Returns:
         Index `trial` (int64), the best confirmed first, ties to the earlier trial. Columns `search_score`,
-        `confirmed_score` (validation accuracies, fractions; the second a mean over seeds), `standard_deviation` (over
-        seeds, NaN with one), `optimism` (search_score - confirmed_score), `seeds`, `search_epochs`, `epochs` (int64).
+        `confirmed_score` (values of the run's metric on validation images; the second a mean over trainings),
+        `standard_deviation` (over trainings, NaN with one), `optimism` (by how much the search's score is the better
+        one), `trainings`, `seeds`, `folds` (1 on the study's own split), `search_epochs`, `epochs` (int64).
     """
-    epochs = run.finalist_epochs
-    columns = ["search_score", "confirmed_score", "standard_deviation", "optimism", "seeds", "search_epochs", "epochs"]
-    whole_numbers = dict.fromkeys(("seeds", "search_epochs", "epochs"), "int64")
+    integers = ["trainings", "seeds", "folds", "search_epochs", "epochs"]
+    epochs, column = _last_finalists(run), run.metric.column
     last = epochs[epochs["training_iteration"] == epochs["training_iteration"].max()]
-    scores = last.groupby("trial")["val_accuracy"]
-    table = pd.DataFrame({"confirmed_score": scores.mean(), "standard_deviation": scores.std(), "seeds": scores.size()})
-    table["search_score"] = run.trials["val_accuracy"].reindex(table.index)
+    trainings = last.groupby("trial")
+    table = pd.DataFrame(
+        {
+            "confirmed_score": trainings[column].mean(),
+            "standard_deviation": trainings[column].std(),
+            "trainings": trainings.size(),
+            "seeds": trainings["seed"].nunique(),
+            "folds": trainings["fold"].nunique().clip(lower=1),
+        }
+    )
+    table["search_score"] = run.trials[column].reindex(table.index)
     table["search_epochs"] = run.trials["epochs"].reindex(table.index, fill_value=0)
     table["epochs"] = int(last["training_iteration"].max()) if len(last) else 0
-    table["optimism"] = table["search_score"] - table["confirmed_score"]
-    table = table[columns].astype(whole_numbers).rename_axis("trial").sort_index()
-    return table.sort_values("confirmed_score", ascending=False, kind="stable")
+    optimism = table["search_score"] - table["confirmed_score"]
+    table["optimism"] = optimism if run.metric.maximize else -optimism
+    table = table[["search_score", "confirmed_score", "standard_deviation", "optimism", *integers]]
+    table = table.astype(dict.fromkeys(integers, "int64")).rename_axis("trial").sort_index()
+    return table.sort_values("confirmed_score", ascending=not run.metric.maximize, kind="stable")
+
+
+def _last_finalists(run: Run) -> pd.DataFrame:
+    """The finalists' epochs on as many folds as the study was asked for last."""
+    epochs, folds = run.finalist_epochs, run.study["arguments"].get("folds", 1)
+    if folds == 1:
+        return epochs[epochs["fold"].isna()]
+    return epochs[epochs["fold"].str.endswith(f"/{folds}", na=False)]
 
 
 def audited(run: Run) -> pd.DataFrame:
@@ -163,14 +181,14 @@ def budget(run: Run) -> pd.DataFrame:
         "audit": (run.audit_epochs, ["trial"], small),
         "control": (None if run.control is None else run.control.epochs, ["number"], small),
         "tuned baseline": (None if run.tuned_baseline is None else run.tuned_baseline.epochs, ["number"], small),
-        "finalists": (run.finalist_epochs, ["trial", "seed"], small),
+        "finalists": (run.finalist_epochs, ["trial", "seed", "fold"], _images_of_folds(run, small, large)),
         "final": (run.final_epochs, ["role", "seed"], large),
     }
     rows = {
         part: {
             "trainings": len(epochs.drop_duplicates(key)),
             "epochs": len(epochs),
-            "images": len(epochs) * images,
+            "images": round(len(epochs) * images),
             "seconds": float(epochs["seconds"].sum()),
         }
         for part, (epochs, key, images) in parts.items()
@@ -179,6 +197,14 @@ def budget(run: Run) -> pd.DataFrame:
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["trainings", "epochs", "images", "seconds"])
     dtypes = {"trainings": "int64", "epochs": "int64", "images": "int64", "seconds": "float64"}
     return table.astype(dtypes).rename_axis("part")
+
+
+def _images_of_folds(run: Run, split: int, every: int) -> float:
+    """Images that an epoch of a finalist trains on, on average: of K folds all but one, or the study's own split."""
+    counts = run.finalist_epochs["fold"].str.extract(r"/(\d+)$")[0].dropna().astype("float64")
+    folded = float((every * (counts - 1) / counts).sum())
+    epochs = len(run.finalist_epochs)
+    return (folded + split * (epochs - len(counts))) / epochs if epochs else split
 
 
 def evidence(run: Run) -> dict[str, Any]:
@@ -221,11 +247,12 @@ def _on_finalists(run: Run) -> str:
         return ""
     first = table.iloc[0]
     seeds = "one fresh seed" if first["seeds"] == 1 else f"{first['seeds']:.0f} fresh seeds"
+    folds = "" if first["folds"] == 1 else f", on each of {first['folds']:.0f} folds of the training images"
     ranked = leaderboard(run).index
     kept = "also the search's best" if table.index[0] == ranked[0] else f"not trial {ranked[0]}, the search's best"
     scores = ", ".join(
-        f"trial {number} {row['search_score']:.2%} and {row['confirmed_score']:.2%} "
-        f"({100 * row['optimism']:+.2f} points)"
+        f"trial {number} {run.metric.text(row['search_score'])} and {run.metric.text(row['confirmed_score'])} "
+        f"({run.metric.difference(row['optimism'], sign=True)})"
         for number, row in table.iterrows()
     )
     # With other epochs, and so another schedule, the two scores differ by more than the luck of the search.
@@ -236,8 +263,8 @@ def _on_finalists(run: Run) -> str:
         else ""
     )
     return (
-        f"Finalists: of the {len(table)} best, trained again from {seeds}, trial {table.index[0]} is the best, {kept}. "
-        f"Validation accuracy in the search and confirmed (selection optimism): {scores}.{why}"
+        f"Finalists: of the {len(table)} best, trained again from {seeds}{folds}, trial {table.index[0]} is the best, "
+        f"{kept}. {run.metric.words.capitalize()} in the search and confirmed (selection optimism): {scores}.{why}"
     )
 
 

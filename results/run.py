@@ -52,7 +52,8 @@ class Run:
             `winner`, `baseline` (classes from 0), `winner_confidence`, `baseline_confidence` (probability of the
             class predicted).
         finalist_epochs, audit_epochs: one row per training and epoch of finalists/ and audit/. RangeIndex. Columns as
-            in `final_epochs`, with `trial`, the search's trial that it trains again, and with validation.
+            in `final_epochs`, with `trial`, the search's trial that it trains again, and with validation. Those of
+            finalists also have `fold` (str, such as "2/5"; missing on the study's own split).
         data: data.json, what was found out about the images before anything was trained, or None.
         control, tuned_baseline: the run in control/ or tuned-baseline/, or None.
         dropped: what was damaged and left out, one line each.

@@ -25,6 +25,10 @@ from results.run import Run, RunError
 from results.tables import epochs_table, labelled_epochs_table, trials_table
 
 RUNS_DIR = "runs"
+# What tells the trainings of a phase apart, and its type in the tables.
+AUDITED = {"role": "str", "seed": "int64", "trial": "int64"}
+FINALIST = {**AUDITED, "fold": "str"}
+MAY_LACK = {"fold"}
 
 
 def load(path: str | Path = "latest") -> Run:
@@ -149,8 +153,8 @@ def _read(path: Path, lock: Path | None = None) -> Run:
         final=reader.json("final/metrics.json", schema.read_metrics),
         final_epochs=reader.labelled_epochs("final", {"role": "str", "seed": "int64"}),
         predictions=reader.predictions("final/predictions.csv"),
-        finalist_epochs=reader.labelled_epochs("finalists", {"role": "str", "seed": "int64", "trial": "int64"}),
-        audit_epochs=reader.labelled_epochs("audit", {"role": "str", "seed": "int64", "trial": "int64"}),
+        finalist_epochs=reader.labelled_epochs("finalists", FINALIST),
+        audit_epochs=reader.labelled_epochs("audit", AUDITED),
         data=reader.json("data.json", partial(schema.read, model=schema.DataFile)),
         control=reader.part("control"),
         tuned_baseline=reader.part("tuned-baseline"),
@@ -203,7 +207,8 @@ class _Reader:
                 self.dropped.append(f"{log.parent.name}/{log.name} line {number}{found}")
 
     def labelled_epochs(self, folder: str, labels: dict[str, str]) -> pd.DataFrame:
-        return labelled_epochs_table(self.state(folder, tuple(labels)), labels, self.metric)
+        needed = tuple(name for name in labels if name not in MAY_LACK)
+        return labelled_epochs_table(self.state(folder, needed), labels, self.metric)
 
     def json(self, name: str, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any] | None:
         try:

@@ -222,8 +222,32 @@ class BaselineMetricsFile(Model):
     final_epochs: Count
 
 
+class DataFinding(Model):
+    name: str
+    count: Count
+    evidence: str
+
+
+class Leaks(Model):
+    count: Count
+    tests: Annotated[int, Field(ge=1, le=_LARGEST)]
+    equal: Count
+    other_label: Count
+
+
+class DataPicture(Model):
+    # Only what is in the run's own folder of pictures is ever read.
+    file: Annotated[str, Field(pattern=r"^data/[\w-]{1,64}\.png$")]
+    title: str
+
+
 class DataFile(Model):
-    """data.json, what was found out about the images; what else it holds is shown as it is."""
+    """data.json, what was found out about the images."""
+
+    counts: dict[str, dict[str, Count]] = {}
+    findings: list[DataFinding] | None = None
+    leaks: Leaks | None = None
+    pictures: list[DataPicture] = []
 
 
 class _Labels(Model):
@@ -232,6 +256,7 @@ class _Labels(Model):
     role: str | None = None
     seed: Integer | None = None
     trial: Count | None = None
+    fold: Annotated[str, Field(pattern=r"^[1-9]\d{0,5}/[1-9]\d{0,5}$")] | None = None
 
 
 class _Started(_Labels):

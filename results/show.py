@@ -37,6 +37,7 @@ def show(run: Run, console: Console) -> None:
         _published(run, console)
     elif run.status == "finished":
         _say(console, "\nNo verdict: what the final trainings gave on the test set is missing.")
+    _leaks(run, console)
     _evidence(run, console)
     _findings(run, console)
     _say(console, f"\nFiles: {run.path}")
@@ -170,6 +171,14 @@ def _published(run: Run, console: Console) -> None:
             f"{row['quantity']}: published {form.format(row['published'])}, measured {form.format(row['mean'])} "
             f"({low} to {high} over {count(len(row['values']), 'seed')}; the published number is {inside})",
         )
+
+
+def _leaks(run: Run, console: Console) -> None:
+    leaks = (run.data or {}).get("leaks")
+    if leaks and leaks["count"]:
+        share = leaks["count"] / leaks["tests"]
+        images = count(leaks["tests"], "test image")
+        _say(console, f"\nLeaks: {leaks['count']:,} of {images} ({share:.1%}) are also in training, equal or nearly.")
 
 
 def _add_side(table: Table, name: str, side: Mapping[str, Any]) -> None:

@@ -32,7 +32,7 @@ def labelled_epochs_table(state: State, labels: Mapping[str, str], metric: Metri
     """
     latest: dict[tuple[Any, ...], TrialState] = {}
     for trial in state.trials.values():
-        latest[tuple(trial.started.labels[name] for name in labels)] = trial
+        latest[tuple(trial.started.labels.get(name) for name in labels)] = trial
     rows = [{**dict(zip(labels, key, strict=True)), **row} for key, trial in latest.items() for row in _rows(trial)]
     table = _table(rows, labels, metric)
     return table.sort_values([*labels, "training_iteration"], kind="stable", ignore_index=True)

@@ -24,7 +24,7 @@ from study.config import Config, ReproduceConfig, StudyConfig, TrainingConfig, r
 from study.data import DataOptions
 from study.errors import StudyError, StudyInterrupted, UsageError
 from study.execution import cluster
-from study.pipeline.console import Output
+from study.pipeline.console import Output, StudyConsole
 from study.pipeline.estimate import estimate
 from study.pipeline.find_run import find_recipe, find_run
 from study.pipeline.make_problem import make_problem, space_name
@@ -331,7 +331,7 @@ def _content(run_dir: Path) -> dict[str, Any]:
 
 
 def _output(config: TrainingConfig) -> Output:
-    return Output(Console(stderr=config.json_output), quiet=config.quiet, progress=config.progress)
+    return Output(StudyConsole(stderr=config.json_output), quiet=config.quiet, progress=config.progress)
 
 
 def _run(request: Request, run_dir: Path | None, default_name: str, phases: Any) -> results.Run:

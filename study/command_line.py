@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -143,6 +142,9 @@ def run_command(program: str, function: Callable[[], int]) -> int:
     Raises:
         SystemExit: with 2 for bad input, as argparse does.
     """
+    from results.terminal import discard_output, tolerate_any_output  # brings pandas, which --help does not need
+
+    tolerate_any_output()
     try:
         return function()
     except StudyInterrupted as error:
@@ -154,8 +156,7 @@ def run_command(program: str, function: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return _say(program, "stopped by SIGINT", 130)
     except BrokenPipeError:
-        # Whoever read the output has gone, such as `| head -1`. Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return 141
 
 

@@ -12,7 +12,7 @@ from results import palette, plots
 from results.doctor import diagnose
 from results.evidence import sentences
 from results.formatting import on_one_line
-from results.report.data import Table, about_data
+from results.report.data import Image, Table, pictures, tables_and_notes
 from results.report.summary import costs, role
 from results.run import Run
 
@@ -36,12 +36,14 @@ class Section:
     Attributes:
         missing: what it cannot show, in sentences.
         tables: small tables that stand before the pictures.
+        images: files of the run, shown as they are.
     """
 
     id: str
     title: str
     missing: list[str] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
+    images: list[Image] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
     small_pictures: list[Picture] = field(default_factory=list)
 
@@ -114,5 +116,5 @@ def _data(run: Run) -> list[Section]:
     """The section about the images, where the study looked at them."""
     if run.data is None:
         return []
-    notes, tables = about_data(run.data)
-    return [Section("data", "The images", missing=notes, tables=tables)]
+    notes, tables = tables_and_notes(run)
+    return [Section("data", "The images", missing=notes, tables=tables, images=pictures(run))]

@@ -59,6 +59,8 @@ def load(spec: str | Dataset, options: DataOptions | None = None, report: Report
         DataError: there is no such data set, or it cannot be used.
     """
     options = options or DataOptions()
+    if options.cache_dir != options.data_dir:
+        report(f"{options.data_dir} is read-only: what is made is kept in {options.cache_dir}")
     if isinstance(spec, Dataset):
         dataset = replace(spec, options=options)
     elif spec in DATASETS:

@@ -9,8 +9,7 @@ Without a data set, the names that are known are listed.
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +30,9 @@ def flags() -> Parser:
         "--data-dir", type=Path, default=Path("data"), metavar="DIR", help="downloads and decoded images"
     )
     parser.add_argument("--image-size", type=int, metavar="N", help="scale images to N x N")
+    parser.add_argument("--validation-share", type=float, default=0.1, metavar="X", help="as for study.run")
+    parser.add_argument("--test-share", type=float, default=0.2, metavar="X", help="as for study.run")
+    parser.add_argument("--split-seed", type=int, default=10, metavar="N", help="as for study.run")
     parser.add_argument("--skip-unreadable", action="store_true", help="leave out files that cannot be read")
     parser.add_argument(
         "--pictures", type=Path, metavar="DIR", help="where contact sheets go; by default DATA_DIR/pictures"
@@ -50,14 +52,21 @@ def main(command: Sequence[str] | None = None) -> int:
         return 0
     console = Console(stderr=arguments.json, soft_wrap=True, highlight=False)
     try:
-        options = DataOptions(arguments.data_dir, arguments.image_size, arguments.skip_unreadable)
+        options = DataOptions(
+            arguments.data_dir,
+            arguments.image_size,
+            arguments.skip_unreadable,
+            arguments.validation_share,
+            arguments.test_share,
+            arguments.split_seed,
+        )
         dataset = data.load(arguments.dataset, options, lambda line: console.print(line, markup=False))
         findings = checks.inspect(dataset)
         if arguments.json:
             print(json.dumps(findings.as_dict()))
             return 0
         slug = re.sub(r"\W+", "-", dataset.name).strip("-")
-        folder = arguments.pictures or arguments.data_dir / "pictures" / slug
+        folder = arguments.pictures or options.cache_dir / "pictures" / slug
         _print(findings, console)
         pictures = checks.write_pictures(findings, folder)
         if findings.test.leaked:
@@ -89,32 +98,11 @@ def _print(findings: "Findings", console: Console) -> None:
 
 def sentences(findings: "Findings") -> list[str]:
     """What was found, one line each; what was not found is said too."""
-    test, near = findings.test, findings.near
-    leaked, tests = len(test.leaked), sum(test.counts)
-    smallest, largest = (extreme(map(sum, zip(*findings.counts.values(), strict=True))) for extreme in (min, max))
-    lines = [
-        f"Equal images in training: {sum(map(len, findings.equal))} in {len(findings.equal)} groups, "
-        f"{len(findings.conflicting)} of them with different labels"
-        f"{_examples(findings.names(group) for group in findings.equal)}",
-        f"Near duplicates in training: {len(near)} pairs"
-        f"{_examples(findings.names(pair) for pair in zip(near.first, near.second, strict=True))}",
-        f"Test images that are also in training, equal or nearly: {leaked} of {tests:,} ({leaked / tests:.2%}); "
-        f"{test.equal_leaks} equal, {test.other_label} of these with another label"
-        f"{_examples([str(index)] for index in test.leaked)}",
-        f"Images of one colour: {len(findings.constant)} in training, {len(test.constant)} in the test set"
-        f"{_examples([findings.name(index)] for index in findings.constant)}",
+    from study.data import checks
+
+    return [
+        f"{each.name[0].upper()}{each.name[1:]}: {each.count:,} {each.sentence}" for each in checks.remarks(findings)
     ]
-    if largest >= 3 * smallest:
-        lines.append(
-            f"The largest class has {largest / smallest:.1f} times as many images as the smallest: accuracy can "
-            "mislead, look at balanced accuracy"
-        )
-    return lines
-
-
-def _examples(groups: Iterable[Sequence[str]]) -> str:
-    shown = [" = ".join(group[:3]) for group in islice(groups, 3)]
-    return f" (such as {'; '.join(shown)})" if shown else ""
 
 
 def _numbers(values: Sequence[float]) -> str:

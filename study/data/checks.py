@@ -3,10 +3,12 @@
 Nothing here changes the data set or chooses anything: it counts, and names images, for people to look at.
 """
 
+import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
+from hashlib import blake2b, sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from study.data import contact_sheet, near_duplicates
-from study.data.dataset import CHUNK, Dataset, Split
+from study.data.dataset import CHUNK, Dataset, Split, digest
 from study.data.near_duplicates import Pairs
+from study.errors import DataError
+from study.storage.files import write_json
 
 EXAMPLES = 10
 ROWS = 40  # of a picture
+IMBALANCED = 3  # times as many images in the largest class as in the smallest
+VERSION = 1  # of what is searched for; a change makes what was kept be searched for anew
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +61,7 @@ class Findings:
         equal: groups of images that are equal, pixel by pixel.
         conflicting: those of the groups whose labels differ.
         near: pairs of images that are not equal but nearly.
+        searched: whether near duplicates were searched for; else only equal images are among the leaks.
     """
 
     dataset: Dataset
@@ -64,6 +71,7 @@ class Findings:
     conflicting: list[list[int]]
     near: Pairs
     test: TestFindings
+    searched: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         """For --json: counts, and the first EXAMPLES images of each kind by name or number."""
@@ -104,27 +112,164 @@ class Findings:
         return [self.name(int(index)) for index in indices]
 
 
-def inspect(dataset: Dataset) -> Findings:
-    """All that is said about `dataset`.
+def inspect(dataset: Dataset, *, near: bool = True) -> Findings:
+    """All that is said about `dataset`. What was found for the same images is kept in the data directory.
+
+    Args:
+        near: search for near duplicates, whose time grows with the square of the number of images.
 
     Raises:
-        DataError: the test set cannot be read.
+        DataError: the test set cannot be read, or the data directory cannot be written.
     """
     from study.data import test_set
 
     training = dataset.training
     train, validation = dataset.split()
-    equal = equal_images(training.images)
-    near = near_duplicates.within(training.images)
+    asked = [VERSION, near, digest(training), test_set.digest_of_test_images(dataset)]
+    file = dataset.options.cache_dir / "checks" / f"{sha256(json.dumps(asked).encode()).hexdigest()[:32]}.json"
+    found = _read(file)
+    if found is None:
+        equal = equal_images(training.images)
+        pairs = near_duplicates.within(training.images) if near else Pairs.none()
+        found = _Found(
+            constant_images(training.images),
+            equal,
+            _without_equal(pairs, training.images),
+            test_set.inspect(dataset, near=near),
+        )
+        _write(file, found)
     return Findings(
         dataset,
         {"train": class_counts(train, dataset), "validation": class_counts(validation, dataset)},
-        constant_images(training.images),
-        equal,
-        [group for group in equal if len(set(training.labels[group])) > 1],
-        _without_equal(near, training.images),
-        test_set.inspect(dataset),
+        found.constant,
+        found.equal,
+        [group for group in found.equal if len(set(training.labels[group])) > 1],
+        found.near,
+        found.test,
+        near,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """The part of `Findings` that takes time and depends on nothing but the images and their labels."""
+
+    constant: list[int]
+    equal: list[list[int]]
+    near: Pairs
+    test: TestFindings
+
+
+def _read(file: Path) -> _Found | None:
+    try:
+        content = json.loads(file.read_bytes())
+        test = content["test"]
+        leaks = Pairs.from_lists(test.pop("leaks"))
+        return _Found(
+            content["constant"], content["equal"], Pairs.from_lists(content["near"]), TestFindings(leaks=leaks, **test)
+        )
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write(file: Path, found: _Found) -> None:
+    test = {**vars(found.test), "leaks": found.test.leaks.as_lists()}
+    content = {"constant": found.constant, "equal": found.equal, "near": found.near.as_lists(), "test": test}
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, content)
+    except OSError as error:
+        raise DataError(f"{file} cannot be written: {error.strerror or error}") from None
+
+
+@dataclass(frozen=True)
+class Remark:
+    """One thing that was found: a few words, how many images it is about, and a sentence with examples."""
+
+    name: str
+    count: int
+    sentence: str
+
+
+def remarks(findings: Findings) -> list[Remark]:
+    """What was found, also where it is nothing."""
+    test, near = findings.test, findings.near
+    leaked, tests = len(test.leaked), sum(test.counts)
+    kinds = "equal or nearly" if findings.searched else "equal"
+    conflicting = sum(map(len, findings.conflicting))
+    found = [
+        Remark(
+            "equal images in training",
+            sum(map(len, findings.equal)),
+            f"in {len(findings.equal)} groups{_examples(findings.names(group) for group in findings.equal)}",
+        ),
+        Remark(
+            "equal images with different labels",
+            conflicting,
+            f"in {len(findings.conflicting)} groups{_examples(findings.names(each) for each in findings.conflicting)}",
+        ),
+        Remark(
+            "near duplicates in training",
+            len(set(near.first.tolist()) | set(near.second.tolist())),
+            f"in {len(near)} pairs"
+            f"{_examples(findings.names(pair) for pair in zip(near.first, near.second, strict=True))}"
+            if findings.searched
+            else "not searched for in so many images; python -m study.data does",
+        ),
+        Remark(
+            f"test images that are also in training, {kinds}",
+            leaked,
+            f"of {tests:,} ({leaked / tests:.2%}); {test.equal_leaks} equal, {test.other_label} of these with another "
+            f"label{_examples([str(index)] for index in test.leaked)}",
+        ),
+        Remark(
+            "images of one colour",
+            len(findings.constant) + len(test.constant),
+            f"({len(findings.constant)} in training, {len(test.constant)} in the test set)"
+            f"{_examples([findings.name(index)] for index in findings.constant)}",
+        ),
+    ]
+    sizes = list(map(sum, zip(*findings.counts.values(), strict=True)))
+    if max(sizes) >= IMBALANCED * min(sizes):
+        found.append(
+            Remark(
+                "unequal classes",
+                max(sizes),
+                f"in the largest class, {max(sizes) / min(sizes):.1f} times as many as in the smallest: accuracy can "
+                "mislead, look at balanced accuracy",
+            )
+        )
+    return found
+
+
+def data_file(findings: Findings) -> dict[str, Any]:
+    """The content of a run's data.json, as docs/run-directory.md has it."""
+    counts = {**findings.counts, "test": findings.test.counts}
+    names = {"train": "training"}
+    test = findings.test
+    return {
+        "counts": {
+            names.get(part, part): dict(zip(findings.dataset.class_names, own, strict=True))
+            for part, own in counts.items()
+        },
+        "findings": [
+            {"name": each.name, "count": each.count, "evidence": each.sentence}
+            for each in remarks(findings)
+            if each.count
+        ],
+        "leaks": {
+            "count": len(test.leaked),
+            "tests": sum(test.counts),
+            "equal": test.equal_leaks,
+            "other_label": test.other_label,
+        },
+        "searched_for_near_duplicates": findings.searched,
+    }
+
+
+def _examples(groups: Iterable[Sequence[str]]) -> str:
+    shown = [" = ".join(group[:3]) for group in islice(groups, 3)]
+    return f" (such as {'; '.join(shown)})" if shown else ""
 
 
 def class_counts(split: Split, dataset: Dataset) -> list[int]:
@@ -161,30 +306,38 @@ def write_pictures(findings: Findings, folder: Path) -> list[Path]:
     Raises:
         DataError: they cannot be written.
     """
-    dataset, images, labels = findings.dataset, findings.dataset.training.images, findings.dataset.training.labels
+    dataset, images = findings.dataset, findings.dataset.training.images
     near = list(zip(findings.near.first.tolist(), findings.near.second.tolist(), strict=True))
-    of_class = [np.flatnonzero(labels == label)[:EXAMPLES].tolist() for label in range(len(dataset.class_names))]
     sheets = {
-        "classes": list(zip(dataset.class_names, of_class, strict=True)),
         "constant": [(findings.name(index), [index]) for index in findings.constant],
         "equal": [(findings.name(group[0]), group[:EXAMPLES]) for group in findings.equal],
         "equal-with-other-labels": [(findings.name(group[0]), group[:EXAMPLES]) for group in findings.conflicting],
         "near-duplicates": [(f"{findings.name(a)}, {findings.name(b)}", [a, b]) for a, b in near],
     }
-    written = []
+    written = [folder / "classes.png"]
+    contact_sheet.write(written[0], examples_of_classes(dataset))
     for name, rows in sheets.items():
         if rows:
-            shown = rows if name == "classes" else rows[:ROWS]
-            contact_sheet.write(folder / f"{name}.png", [(title, list(images[own])) for title, own in shown])
+            shown = [(title, list(images[own])) for title, own in rows[:ROWS]]
+            contact_sheet.write(folder / f"{name}.png", shown)
             written.append(folder / f"{name}.png")
     return written
+
+
+def examples_of_classes(dataset: Dataset) -> list[tuple[str, list[NDArray[np.uint8]]]]:
+    """Each class's name with its first EXAMPLES training images, as `contact_sheet.write` takes them."""
+    images, labels = dataset.training.images, dataset.training.labels
+    return [
+        (name, list(images[np.flatnonzero(labels == label)[:EXAMPLES]]))
+        for label, name in enumerate(dataset.class_names)
+    ]
 
 
 def _without_equal(pairs: Pairs, images: NDArray[np.uint8]) -> Pairs:
     differ = np.array(
         [not np.array_equal(images[a], images[b]) for a, b in zip(pairs.first, pairs.second, strict=True)], bool
     )
-    return Pairs(pairs.first[differ], pairs.second[differ], pairs.similarity[differ])
+    return pairs.where(differ)
 
 
 def _counted(examples: Sequence[Any]) -> dict[str, Any]:

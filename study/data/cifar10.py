@@ -87,18 +87,18 @@ def load(options: DataOptions, report: Report) -> Dataset:
         DataError: the directory holds something else, cannot be used, or holds a damaged file.
         NoSourceAnswers: no source gave the data; the message has the reason of each, and how to supply it by hand.
     """
-    prepare(options.data_dir, report)
+    cache_dir = prepare(options.data_dir, report, options.cache_dir)
     return Dataset(
         "cifar10",
         CLASS_NAMES,
-        records.read(options.data_dir, TRAINING),
-        SealedTest(partial(records.read, options.data_dir, TEST)),
+        records.read(cache_dir, TRAINING),
+        SealedTest(partial(records.read, cache_dir, TEST)),
         CIFAR10,
         options,
     )
 
 
-def prepare(data_dir: Path, report: Report) -> None:
+def prepare(data_dir: Path, report: Report, cache_dir: Path | None = None) -> Path:
     """Makes sure that both files of the cache are in `data_dir`, which is created if need be.
 
     They are made from the first source that answers: the data directory itself (the extracted archive, or the archive),
@@ -107,14 +107,21 @@ def prepare(data_dir: Path, report: Report) -> None:
 
     Args:
         report: takes one line each time a source is left for the next, and one when the data are there.
+        cache_dir: where they are made instead, for a `data_dir` that is read-only and does not have them.
+
+    Returns:
+        The directory that has them.
 
     Raises:
         DataError, NoSourceAnswers: as in `load`.
     """
-    records.ensure(data_dir, (TRAINING, TEST), lambda scratch: _fetched(data_dir, scratch, report))
+    files = (TRAINING, TEST)
+    kept_in = data_dir if cache_dir is None or records.are_present(data_dir, files) else cache_dir
+    records.ensure(kept_in, files, lambda scratch: _fetched(data_dir, kept_in, scratch, report))
+    return kept_in
 
 
-def _fetched(data_dir: Path, scratch: Path, report: Report) -> list[bytes]:
+def _fetched(data_dir: Path, kept_in: Path, scratch: Path, report: Report) -> list[bytes]:
     """The six batches of the first source that gives them, checked."""
     sources: dict[str, Callable[[], list[bytes]]] = {
         f"data directory {data_dir}": lambda: _from_directory(data_dir),
@@ -132,7 +139,7 @@ def _fetched(data_dir: Path, scratch: Path, report: Report) -> list[bytes]:
             reasons.append(f"{name}: {reason}")
             report(f"CIFAR-10: not from {name}: {reason}")
         else:
-            report(f"CIFAR-10: taken from {name}, checked, and kept in {data_dir}")
+            report(f"CIFAR-10: taken from {name}, checked, and kept in {kept_in}")
             return batches
     raise NoSourceAnswers(
         "\n  ".join(["CIFAR-10 could not be downloaded from any source:", *reasons])

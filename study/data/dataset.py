@@ -5,13 +5,14 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from study.errors import DataError
+from study.storage.files import scratch_folder
 
 # Any fixed number would do. It feeds RandomState, whose streams are frozen for good (NumPy's NEP 19).
 SPLIT_SEED = 10
@@ -80,7 +81,8 @@ class DataOptions:
     """How a data set is read.
 
     Attributes:
-        data_dir: where downloads, decoded images and the ledger of test set openings are kept.
+        data_dir: where downloads, decoded images and the ledger of test set openings are kept; it may be read-only,
+            see `cache_dir`.
         image_size: height and width in pixels that images are resized to; None keeps their own size where all are
             equal and small, see `study.data.decode`.
         skip_unreadable: leave out the files that cannot be read, instead of refusing the data set.
@@ -96,6 +98,16 @@ class DataOptions:
     test_share: float = 0.2
     split_seed: int = SPLIT_SEED
 
+    @property
+    def cache_dir(self) -> Path:
+        """Where all that is made is written: the data directory, or for one that is read-only a folder in ~/.cache."""
+        effective = os.access in os.supports_effective_ids
+        if not self.data_dir.is_dir() or os.access(self.data_dir, os.W_OK, effective_ids=effective):
+            return self.data_dir
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        own = hashlib.sha256(str(self.data_dir.resolve()).encode()).hexdigest()[:16]
+        return caches / "hyperparameter-study" / own
+
     def __post_init__(self) -> None:
         for name in ("validation_share", "test_share"):
             if not 0 < getattr(self, name) < 1:
@@ -104,6 +116,17 @@ class DataOptions:
             raise DataError(f"image_size is {self.image_size}; allowed: None, or 1 to 1024")
         if not 0 <= self.split_seed < 2**32:
             raise DataError(f"split_seed is {self.split_seed}; allowed: 0 to {2**32 - 1}")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One part of a K-fold cross-validation: `number`, from 1, of `count`."""
+
+    number: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +182,17 @@ class Dataset:
             share, seed = self.options.validation_share, self.options.split_seed
             held_out = draw(self.training.labels, share, seed, self.groups)
         return select(self.training, ~held_out), select(self.training, held_out)
+
+    def split_fold(self, fold: Fold) -> tuple[Split, Split]:
+        """Train and validation of one fold of a cross-validation over all training images.
+
+        Images that a data set itself names for validation take part like all others, as they do in the final.
+
+        Raises:
+            DataError: a class has fewer images, or fewer groups, than there are folds.
+        """
+        own = draw_folds(self.training.labels, fold.count, self.options.split_seed, self.groups) == fold.number
+        return select(self.training, ~own), select(self.training, own)
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of the training images in their order ("digest") and of the two splits ("split_digest")."""
@@ -229,6 +263,35 @@ def _draw_groups(
     return chosen[own]
 
 
+def draw_folds(
+    labels: NDArray[np.int64], count: int, seed: int, groups: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """The fold, from 1 to `count`, in which each image is held out; each class is spread evenly over the folds.
+
+    Args:
+        groups: int64 [N]; all images of a group are in one fold.
+
+    Returns:
+        int64 [N].
+
+    Raises:
+        DataError: a class has fewer images, or fewer groups, than there are folds.
+    """
+    units = np.arange(len(labels)) if groups is None else groups
+    of_class = np.unique(np.stack([labels, units]), axis=1)[0]
+    fewest = int(np.unique(of_class, return_counts=True)[1].min())
+    if fewest < count:
+        what = "images" if groups is None else "groups of images"
+        raise DataError(f"folds is {count}; allowed: at most {fewest}, as one class has no more training {what}")
+    make = StratifiedKFold if groups is None else StratifiedGroupKFold
+    folds = np.empty(len(labels), np.int64)
+    for number, (_, held_out) in enumerate(
+        make(count, shuffle=True, random_state=seed).split(labels, labels, groups), 1
+    ):
+        folds[held_out] = number
+    return folds
+
+
 def select(split: Split, chosen: NDArray[np.bool_]) -> Split:
     """The chosen images, bool [N], in their order; of mapped ones in a file of their own beside theirs."""
     if isinstance(split, MappedSplit):
@@ -242,11 +305,11 @@ def _select_mapped(split: MappedSplit, chosen: NDArray[np.bool_]) -> MappedSplit
     try:
         if not file.exists():
             # Not /tmp, which may be another disk, and a name of its own, as another process may do the same.
-            with TemporaryDirectory(prefix=".partial-", dir=file.parent) as scratch:
-                with (Path(scratch) / file.name).open("wb") as opened:
+            with scratch_folder(file.parent) as scratch:
+                with (scratch / file.name).open("wb") as opened:
                     for start in range(0, len(chosen), CHUNK):
                         opened.write(split.images[start : start + CHUNK][chosen[start : start + CHUNK]].data)
-                os.replace(Path(scratch) / file.name, file)
+                os.replace(scratch / file.name, file)
     except OSError as error:
         raise DataError(f"{file} cannot be written: {error.strerror}") from None
     return MappedSplit.open(file, shape, split.labels[chosen])

@@ -9,18 +9,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
-from study.data.dataset import Split
+from study.data.dataset import DataOptions, Split
 from study.errors import DataError
+from study.storage.files import scratch_folder
 
 # What the suite, or torchvision, keeps in a data directory.
 OURS = (
     "cifar10-*.bin", "synthetic-*.bin", "cifar-10*", "data_batch_?", "test_batch", "test-openings.jsonl", "decoded",
-    "pictures", "MNIST", "FashionMNIST", "train_32x32.mat", "test_32x32.mat",
+    "checks", "pictures", "MNIST", "FashionMNIST", "train_32x32.mat", "test_32x32.mat",
 )  # fmt: skip
 
 SIDE = 32
@@ -81,8 +81,8 @@ def ensure(data_dir: Path, files: Sequence[RecordFile], make: Callable[[Path], I
         _refuse_foreign(data_dir)
         if are_present(data_dir, files):
             return
-        with TemporaryDirectory(prefix=".partial-", dir=data_dir, ignore_cleanup_errors=True) as scratch:
-            write(make(Path(scratch).resolve()), data_dir, files, Path(scratch))
+        with scratch_folder(data_dir) as scratch:
+            write(make(scratch.resolve()), data_dir, files, scratch)
     except FileExistsError:
         raise DataError(f"data directory {data_dir} is a file, not a directory") from None
     except OSError as error:
@@ -97,6 +97,11 @@ def _refuse_foreign(data_dir: Path) -> None:
             f"data directory {data_dir} holds something else ({', '.join(found[:3])}): "
             "give an empty or new directory, or one with cifar-10-python.tar.gz or cifar-10-batches-py in it"
         )
+
+
+def folder_of(options: DataOptions, files: Sequence[RecordFile]) -> Path:
+    """Where the files are, or are to be made: the data directory, unless it is read-only and does not have them."""
+    return options.data_dir if are_present(options.data_dir, files) else options.cache_dir
 
 
 def are_present(data_dir: Path, files: Sequence[RecordFile]) -> bool:

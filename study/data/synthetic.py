@@ -26,9 +26,10 @@ def load(options: DataOptions, report: Report) -> Dataset:
     Raises:
         DataError: the data directory holds something else, cannot be used, or holds a damaged file.
     """
-    records.ensure(options.data_dir, (TRAINING, TEST), lambda scratch: _make())
-    training = records.read(options.data_dir, TRAINING)
-    sealed_test = SealedTest(partial(records.read, options.data_dir, TEST))
+    folder = records.folder_of(options, (TRAINING, TEST))
+    records.ensure(folder, (TRAINING, TEST), lambda scratch: _make())
+    training = records.read(folder, TRAINING)
+    sealed_test = SealedTest(partial(records.read, folder, TEST))
     return Dataset("synthetic", CLASS_NAMES, training, sealed_test, CIFAR10, options)
 
 

@@ -21,6 +21,7 @@ from study.data import checks, contact_sheet, near_duplicates
 from study.data.checks import TestFindings
 from study.data.dataset import DataOptions, Dataset, SealedTest, Split, digest
 from study.data.decode import Decoded, Sources, Target, decode, load_images, resized
+from study.data.near_duplicates import Pairs
 from study.errors import DataError
 from study.recipe import Recipe
 
@@ -55,7 +56,7 @@ def check(dataset: Dataset) -> None:
     Raises:
         DataError: the test images are missing, truncated or altered, or the ledger cannot be written.
     """
-    _append(dataset.options.data_dir / LEDGER, [])
+    _append(dataset.options.cache_dir / LEDGER, [])
     _read_images(dataset)
 
 
@@ -72,7 +73,7 @@ def open_test_set(dataset: Dataset, openings: Sequence[Opening]) -> Split:
         raise ValueError("the test set is opened for something; give at least one Opening")
     test = _read_images(dataset)
     key = digest(test)
-    ledger = dataset.options.data_dir / LEDGER
+    ledger = dataset.options.cache_dir / LEDGER
     known = {
         tuple(line[name] for name in asdict(openings[0])) for line in _read_ledger(ledger) if line["test_digest"] == key
     }
@@ -105,24 +106,48 @@ def _read_resized(sealed: SealedTest, size: int) -> Split:
     return resized(sealed.read(), size)
 
 
-def inspect(dataset: Dataset) -> TestFindings:
+def count_images(dataset: Dataset) -> int:
+    """How many test images there are. Raises DataError where they cannot be read."""
+    return len(_read_images(dataset).labels)
+
+
+def digest_of_test_images(dataset: Dataset) -> str:
+    """SHA-256, in hex, of the test images and their labels.
+
+    Raises:
+        DataError: the test images are missing, truncated or altered.
+    """
+    return digest(_read_images(dataset))
+
+
+def inspect(dataset: Dataset, *, near: bool = True) -> TestFindings:
     """Compares the test images with the training images, for `study.data` and the report.
 
     This is no opening: no network sees the images, and what is returned, counts and indices, chooses nothing. Labels
     are used to count, and nowhere else.
 
+    Args:
+        near: look for test images that are nearly in training, too; else only for equal ones.
+
     Raises:
         DataError: the test images are missing, truncated or altered.
     """
     test, training = _read_images(dataset), dataset.training
-    known = dict(zip(checks.fingerprints(training.images), training.labels, strict=True))
-    equal = [known.get(fingerprint) for fingerprint in checks.fingerprints(test.images)]
+    known = {fingerprint: index for index, fingerprint in enumerate(checks.fingerprints(training.images))}
+    equal = [
+        (index, known[fingerprint])
+        for index, fingerprint in enumerate(checks.fingerprints(test.images))
+        if fingerprint in known
+    ]
+    first, second = np.array(equal, np.int64).reshape(-1, 2).T
     return TestFindings(
         checks.class_counts(test, dataset),
         checks.constant_images(test.images),
-        near_duplicates.between(test.images, training.images),
-        sum(label is not None for label in equal),
-        sum(label is not None and label != own for label, own in zip(equal, test.labels, strict=True)),
+        near_duplicates.between(test.images, training.images)
+        if near
+        else Pairs(first, second, np.ones(len(first), np.float32)),
+        len(first),
+        int((test.labels[first] != training.labels[second]).sum()),
     )
 
 
@@ -147,7 +172,7 @@ def count_openings(dataset: Dataset) -> int:
         DataError: the test images or the ledger cannot be read.
     """
     key = digest(_read_images(dataset))
-    return sum(line["test_digest"] == key for line in _read_ledger(dataset.options.data_dir / LEDGER))
+    return sum(line["test_digest"] == key for line in _read_ledger(dataset.options.cache_dir / LEDGER))
 
 
 def count_runs(dataset: Dataset) -> int:
@@ -157,7 +182,7 @@ def count_runs(dataset: Dataset) -> int:
         DataError: the test images or the ledger cannot be read.
     """
     key = digest(_read_images(dataset))
-    lines = _read_ledger(dataset.options.data_dir / LEDGER)
+    lines = _read_ledger(dataset.options.cache_dir / LEDGER)
     return len({line["run"] for line in lines if line["test_digest"] == key})
 
 

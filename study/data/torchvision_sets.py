@@ -1,9 +1,9 @@
 """CIFAR-100, MNIST, Fashion-MNIST and SVHN, by torchvision's own classes: their downloads, checksums and cache."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,15 +49,15 @@ def load(name: str, options: DataOptions, report: Report) -> Dataset:
     """
     known = KNOWN[name]
     report(f"{name}: from {options.data_dir}, or downloaded by torchvision")
-    training = _read(name, options.data_dir, known.train)
-    sealed = SealedTest(partial(_read, name, options.data_dir, known.test))
-    names = _class_names(name, options.data_dir)
+    training = _read(name, options, known.train)
+    sealed = SealedTest(partial(_read, name, options, known.test))
+    names = _class_names(name, options)
     spec = image_spec(training, len(names))
     return Dataset(name, names, training, sealed, spec, options, allows_flip=known.allows_flip)
 
 
-def _read(name: str, data_dir: Path, half: dict[str, Any]) -> Split:
-    known, found = KNOWN[name], _open(name, data_dir, half)
+def _read(name: str, options: DataOptions, half: dict[str, Any]) -> Split:
+    known, found = KNOWN[name], _open(name, options, half)
     images = np.asarray(found.data)
     if not known.channels_last:
         images = images.transpose(0, 2, 3, 1)
@@ -66,20 +66,24 @@ def _read(name: str, data_dir: Path, half: dict[str, Any]) -> Split:
     return Split(np.ascontiguousarray(images), np.asarray(getattr(found, known.labels), np.int64))
 
 
-def _class_names(name: str, data_dir: Path) -> tuple[str, ...]:
-    classes = getattr(_open(name, data_dir, KNOWN[name].train), "classes", None)
+def _class_names(name: str, options: DataOptions) -> tuple[str, ...]:
+    classes = getattr(_open(name, options, KNOWN[name].train), "classes", None)
     # SVHN's classes are the digits, MNIST's are "0 - zero" and so on.
     return tuple(map(str, range(10))) if classes is None else tuple(map(str, classes))
 
 
-def _open(name: str, data_dir: Path, half: dict[str, Any]) -> Any:
+def _open(name: str, options: DataOptions, half: dict[str, Any]) -> Any:
     from torchvision import datasets
 
     make: Callable[..., Any] = getattr(datasets, KNOWN[name].class_name)
+    if options.cache_dir != options.data_dir:
+        # What a read-only directory has is read there; torchvision raises RuntimeError where it has nothing.
+        with suppress(RuntimeError):
+            return make(options.data_dir, download=False, **half)
     try:
-        return make(data_dir, download=True, **half)
+        return make(options.cache_dir, download=True, **half)
     except Exception as error:
         # torchvision raises RuntimeError, URLError, OSError, and what its readers of damaged files raise.
         raise DataError(
-            f"{name} can neither be read from {data_dir} nor downloaded: {' '.join(str(error).split())}"
+            f"{name} can neither be read from {options.data_dir} nor downloaded: {' '.join(str(error).split())}"
         ) from None

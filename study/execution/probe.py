@@ -16,6 +16,7 @@ from study.recipe import Recipe
 
 STEPS, IMAGES = 4, 512  # that are timed of each recipe, at least, after one step that warms up
 WORKERS = 8  # that are timed at once, at most
+PATIENCE = 300.0  # seconds that a study waits for its estimate
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ def time_recipes(setup: WorkerSetup, recipes: Sequence[Recipe], slots: Slots) ->
 
     Args:
         setup: as the trainings will have it; only its first training images are used.
+
+    Raises:
+        RayError: a recipe could not be trained, or nothing was timed within PATIENCE.
     """
     images = max([IMAGES, *(recipe.batch_size * (STEPS + 1) for recipe in recipes)])
     few = Split(setup.train.images[:images], setup.train.labels[:images])
@@ -44,7 +48,13 @@ def time_recipes(setup: WorkerSetup, recipes: Sequence[Recipe], slots: Slots) ->
     task: Any = ray.remote(num_cpus=slots.cpus, num_gpus=slots.gpus, max_retries=0)(_time)
     began = time.time()
     fields = [recipe.as_dict() for recipe in recipes]
-    timed = ray.get([task.remote(shared, fields) for _ in range(min(slots.count, WORKERS))])
+    tasks = [task.remote(shared, fields) for _ in range(min(slots.count, WORKERS))]
+    try:
+        timed = ray.get(tasks, timeout=PATIENCE)
+    except Exception:
+        for each in tasks:  # the study needs their slots
+            ray.cancel(each, force=True)
+        raise
     starts = [max(0.0, ready - began) for ready, _ in timed]
     return Timing(max(starts), [median(column) for column in zip(*(per_image for _, per_image in timed), strict=True)])
 

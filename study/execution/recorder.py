@@ -25,6 +25,7 @@ from study.storage.store import Store
 
 RAY_DIED = "Ray died on this machine"
 OWNER_DIED = "because its owner has died"
+RAYS_OWN = "running low on memory"
 OUT_OF_MEMORY = ("OutOfMemoryError", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "cudaErrorMemoryAllocation")
 
 
@@ -163,8 +164,8 @@ def cause_in(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         return "no reason given"
-    out_of_memory = next(
-        (line for line in lines if "OutOfMemoryError" in line or "running low on memory" in line), None
-    )
+    out_of_memory = next((line for line in lines if "OutOfMemoryError" in line or RAYS_OWN in line), None)
     chosen = out_of_memory or lines[-1]
+    if RAYS_OWN in chosen:  # what follows that sentence is advice on how to operate Ray
+        chosen = chosen[: chosen.index(RAYS_OWN) + len(RAYS_OWN)]
     return chosen if len(chosen) <= 300 else f"{chosen[:297]}..."

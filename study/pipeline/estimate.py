@@ -74,7 +74,10 @@ def estimate(context: StudyContext) -> Estimate:
     beside = {"control": config.control, "baseline_tuning": config.tune_baseline}
     phases |= {name: searching for name, asked in beside.items() if asked}
     if config.finalists > 1:
-        phases["finalists"] = trainings.span([mean] * config.finalists, [dearest] * config.finalists, images)
+        every, folds = len(context.dataset.training.labels), config.folds
+        of_fold = images if folds == 1 else every * (1 - (1 - EVALUATION_SHARE) / folds)
+        low, high = trainings.span([mean] * config.finalists, [dearest] * config.finalists, of_fold)
+        phases["finalists"] = (folds * low, folds * high)  # one fold after another
     roles = [baseline] * (2 if config.tune_baseline else 1)
     phases["final"] = trainings.span([mean, *roles], [dearest, *roles], len(context.dataset.training.labels))
     disk = CHECKPOINTS * CHECKPOINT_BYTES + config.samples * config.max_epochs * EPOCH_BYTES

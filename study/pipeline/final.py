@@ -20,11 +20,12 @@ from results.label_errors import label_errors
 from results.seed_deviation import pooled, published
 from results.significance import Comparison
 from study.config import ReproduceConfig, StudyConfig
-from study.data import Dataset, Split, test_set
+from study.data import Split, test_set
 from study.data.test_set import Opening
 from study.errors import StudyFailed
 from study.execution import predictions
 from study.execution.trainable import weights_of
+from study.pipeline import check_images
 from study.pipeline.planned_trainings import FinishedTraining, PlannedTraining, TrainingOptions, run_trainings
 from study.pipeline.published import published_for
 from study.pipeline.run_context import FINAL, ReproduceContext, RunContext, StudyContext
@@ -38,10 +39,6 @@ from study.training.cost import measure_costs
 from study.training.metrics import METRICS
 
 MISTAKES = 24
-# The search for test images that are also in training takes a minute for CIFAR-10's 60,000; it is left out beyond this.
-SEARCHED_FOR_LEAKS = 20_000
-# Of 8 x 8 digits the search calls most images near duplicates; it was checked on images of 32 x 32.
-SMALLEST_SEARCHED = 24
 # Accuracy of the best network below which what networks contradict says little about labels.
 ACCURATE_ENOUGH = 0.7
 SYNTHETIC = " The images are synthetic: this says nothing about real ones."
@@ -237,7 +234,7 @@ def _metrics(context: RunContext[Any], evaluated: Evaluated) -> dict[str, Any]:
                 evaluated,
                 (WINNER, BASELINE),
                 evaluations=test_set.count_runs(dataset),
-                without={"candidate label errors": doubtful, **_leaked(dataset, len(evaluated.test.labels))},
+                without={"candidate label errors": doubtful, **_leaked(context)},
                 **({} if meaningful is None else {"meaningful": meaningful / 100}),
             )
         )
@@ -305,12 +302,9 @@ def _doubtful(evaluated: Evaluated) -> NDArray[np.int64]:
     return label_errors(evaluated.test.labels, np.stack(list(evaluated.probabilities.values())))
 
 
-def _leaked(dataset: Dataset, test_images: int) -> dict[str, NDArray[np.int64]]:
-    """The test images that are also in training, where the search for them is cheap."""
-    too_small = min(dataset.spec.height, dataset.spec.width) < SMALLEST_SEARCHED
-    if too_small or len(dataset.training.labels) + test_images > SEARCHED_FOR_LEAKS:
-        return {}
-    return {"test images that are also in training": np.array(test_set.inspect(dataset).leaked, np.int64)}
+def _leaked(context: RunContext[Any]) -> dict[str, NDArray[np.int64]]:
+    """The test images that are also in training."""
+    return {"test images that are also in training": np.array(check_images.find(context).test.leaked, np.int64)}
 
 
 def _comparison(context: RunContext[Any], evaluated: Evaluated, roles: tuple[str, str], **more: Any) -> Comparison:

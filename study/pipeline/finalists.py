@@ -4,6 +4,7 @@ from typing import Any
 
 import results
 from study.config import StudyConfig
+from study.data.dataset import Fold
 from study.pipeline.planned_trainings import PlannedTraining, run_trainings
 from study.pipeline.run_context import FINALISTS, StudyContext
 from study.recipe import Recipe
@@ -11,9 +12,10 @@ from study.storage.files import write_json
 
 
 class Finalists:
-    """Trains the `--finalists` best trials' recipes again, for `--final-epochs`, on the training split.
+    """Trains the `--finalists` best trials' recipes again, for `--final-epochs`, from fresh seeds.
 
-    best.json then has the one with the best mean on the validation images.
+    They are trained and validated on the study's own split, or on each of `--folds` folds of all training images.
+    best.json then has the one with the best mean of the study's metric on validation images.
     """
 
     name = "finalists"
@@ -25,27 +27,35 @@ class Finalists:
         config, run = context.config, results.load_run(context.run_dir)
         best = [int(number) for number in results.leaderboard(run).index[: config.finalists]]
         recipes = {number: Recipe.from_dict(run.recipe(number)) for number in best}
-        run_trainings(
-            context,
-            [
-                PlannedTraining("finalist", recipe.with_fields({"epochs": config.final_epochs, "seed": seed}), number)
-                for seed in context.seeds(FINALISTS, config.final_seeds)
-                for number, recipe in recipes.items()
-            ],
-            "finalists",
-        )
+        for fold in _folds(config.folds):
+            if context.interruption.signal_number is None:
+                planned = [
+                    PlannedTraining(
+                        "finalist", recipe.with_fields({"epochs": config.final_epochs, "seed": seed}), number, fold
+                    )
+                    for seed in context.seeds(FINALISTS, config.final_seeds)
+                    for number, recipe in recipes.items()
+                ]
+                run_trainings(context, planned, "finalists")
         if context.interruption.signal_number is None:
             _choose(context, set(recipes))
+
+
+def _folds(count: int) -> list[Fold | None]:
+    """None stands for the study's own split."""
+    return [None] if count == 1 else [Fold(number, count) for number in range(1, count + 1)]
 
 
 def _choose(context: StudyContext, numbers: set[int]) -> None:
     run = results.load_run(context.run_dir)
     confirmed = results.finalists(run)
     confirmed = confirmed[confirmed.index.isin(numbers)]
+    # A mean over fewer seeds or folds, as of a recipe that diverged in one of them, cannot be compared.
+    confirmed = confirmed[confirmed["trainings"] == confirmed["trainings"].max()]
     if len(confirmed):
         number = int(confirmed.index[0])
         scores: dict[str, Any] = {
-            "val_accuracy": float(confirmed["search_score"][number]),
+            run.metric.column: float(confirmed["search_score"][number]),
             "confirmed": float(confirmed["confirmed_score"][number]),
         }
         write_json(context.run_dir / "best.json", {"recipe": run.recipe(number), "trial": number, **scores})

@@ -38,6 +38,8 @@ def make_problem(config: StudyConfig, recorded: Mapping[str, Any] | None = None)
     """
     if config.grace_period > config.max_epochs:
         raise UsageError(f"--grace-period is {config.grace_period}; allowed: at most --max-epochs, {config.max_epochs}")
+    if config.folds > 1 and config.finalists == 1:
+        raise UsageError(f"--folds {config.folds} chooses among finalists; give --finalists, such as 3")
     _choice("scheduler", config.scheduler, SCHEDULERS)
     fixed = _fixed(config)
     starts = [

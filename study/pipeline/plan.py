@@ -63,6 +63,8 @@ def _study(context: RunContext[Any]) -> list[str]:
     if config.tune_baseline:
         lines.append("Tuning of the baseline's lr and batch size, with as many epochs.")
     if config.finalists > 1:
-        lines.append(f"Finalists: the {config.finalists} best, {count(config.final_epochs, 'epoch')}, {seeds} each.")
+        folds = "" if config.folds == 1 else f", on each of {config.folds} folds"
+        epochs = count(config.final_epochs, "epoch")
+        lines.append(f"Finalists: the {config.finalists} best, {epochs}, {seeds} each{folds}.")
     lines.append(f"Final:  winner and baseline, {count(config.final_epochs, 'epoch')}, {seeds} each.")
     return lines

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from results.events import State, TrialStarted
+from study.data.dataset import Fold
 from study.execution.list_searcher import ListSearcher
 from study.execution.recorder import Recorder
 from study.execution.runner import TrialSource, config_of, run_trials
@@ -19,16 +20,23 @@ from study.storage.event_log import EventLog
 
 @dataclass(frozen=True)
 class PlannedTraining:
-    """One training: its role, its complete Recipe with epochs and seed, and the search's trial that it comes from."""
+    """One training: its role, its complete Recipe with epochs and seed, and the search's trial that it comes from.
+
+    Attributes:
+        fold: of a cross-validation; None for the study's own split.
+    """
 
     role: str
     recipe: Recipe
     trial: int | None = None
+    fold: Fold | None = None
 
     @property
     def labels(self) -> dict[str, Any]:
         """What identifies its events among those of the phase."""
-        return {"role": self.role, "seed": self.recipe.seed} | ({} if self.trial is None else {"trial": self.trial})
+        trial = {} if self.trial is None else {"trial": self.trial}
+        fold = {} if self.fold is None else {"fold": str(self.fold)}
+        return {"role": self.role, "seed": self.recipe.seed, **trial, **fold}
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,7 @@ def run_trainings(
     """Trains each of `planned` to its end, as many at once as there are slots. What has ended already is not repeated.
 
     Args:
-        planned: all with the same number of epochs.
+        planned: all with the same number of epochs, and of the same fold.
         phase: the folder in the run directory; it gets epochs.jsonl, and its store finished networks.
 
     Returns:
@@ -67,9 +75,9 @@ def run_trainings(
     Raises:
         StudyFailed: Ray, the disk or the store failed.
     """
-    folder, epochs = context.folder.below(phase), planned[0].recipe.epochs
-    total = float(len(planned) * epochs)
-    progress = context.output.follow(PhaseSize(phase, len(planned), epochs, (total, total)))
+    folder, epochs, fold = context.folder.below(phase), planned[0].recipe.epochs, planned[0].fold
+    total, title = float(len(planned) * epochs), phase if fold is None else f"{phase}, fold {fold}"
+    progress = context.output.follow(PhaseSize(title, len(planned), epochs, (total, total), context.slots.count))
     with EventLog(folder.path / "epochs.jsonl", [folder.after_event]) as log:
         numbers = [_number(each, log) for each in planned]
         progress.catch_up(log.events, set(numbers))
@@ -83,6 +91,7 @@ def run_trainings(
             setup = context.worker_setup(
                 folder,
                 on_all_training_images=options.on_all_training_images,
+                fold=fold,
                 keep_weights=options.keep_weights,
             )
             with progress.live():

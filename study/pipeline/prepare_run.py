@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from study import data
 from study.config import TrainingConfig
 from study.data import DataOptions, Dataset, test_set
-from study.data.dataset import what_changed
+from study.data.dataset import Fold, what_changed
 from study.errors import UsageError
 from study.execution import cluster, resources
 from study.execution.interruption import Interruption
@@ -193,6 +193,7 @@ def load_dataset(config: TrainingConfig, say: Callable[[str], None]) -> Dataset:
         image_size=config.image_size,
         skip_unreadable=config.skip_unreadable,
         validation_share=config.validation_share,
+        test_share=config.test_share,
         split_seed=config.split_seed,
     )
     return data.load(config.dataset, options, say)
@@ -220,6 +221,8 @@ def prepare(request: Request, folder: Folder) -> Prepared:
     config, began = request.loaded, time.perf_counter()
     dataset = load_dataset(config, request.output.say)
     test_set.check(dataset)
+    if (folds := getattr(config, "folds", 1)) > 1:
+        dataset.split_fold(Fold(1, folds))
     problem = None if request.problem is None else adapt_to_images(request.problem, dataset)
     recipes = [Recipe.from_dict(request.content["base"])] if problem is None else recipes_to_try(problem)
     for note in _check_own_code(config, recipes, dataset):

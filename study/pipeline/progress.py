@@ -39,12 +39,14 @@ class PhaseSize:
         trainings: how many there are; None where epochs bound them, so that nobody knows.
         epochs: of a training that is not stopped.
         expected_epochs: of all trainings together, the least and the most that is likely; None where nobody knows.
+        slots: how many trainings run at once, where each of them trains to its end; None where some are stopped.
     """
 
     title: str
     trainings: int | None
     epochs: int
     expected_epochs: tuple[float, float] | None = None
+    slots: int | None = None
 
 
 class Progress:
@@ -128,7 +130,8 @@ class Progress:
 
     def _print_json(self, content: Mapping[str, Any]) -> None:
         self._last_line = time.monotonic()
-        self._console.out(json.dumps({"phase": self._size.title, **content}), highlight=False)
+        line = json.dumps({"phase": self._size.title, **content})
+        self._console.print(line, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
     def _line(self, event: Event) -> str | None:
         """What is worth a line. On a live display that is only what would be lost."""
@@ -190,7 +193,8 @@ class Progress:
         if "role" not in labels:
             return f"trial {number}"
         of_trial = f" of trial {labels['trial']}" if "trial" in labels else ""
-        return f"{str(labels['role']).replace('_', ' ')}{of_trial}, seed {labels['seed']}"
+        fold = f", fold {labels['fold']}" if "fold" in labels else ""
+        return f"{str(labels['role']).replace('_', ' ')}{of_trial}, seed {labels['seed']}{fold}"
 
     def _value(self, trial: TrialState) -> float | None:
         return trial.epochs[-1].metrics.get(f"val_{self._metric.name}") if trial.epochs else None
@@ -219,12 +223,32 @@ class Progress:
 
     def _left(self) -> tuple[float, float] | None:
         """Seconds that are left, least and most likely, at the pace of the epochs so far."""
+        if self._size.slots is not None and self._size.trainings is not None:
+            return self._left_of_trainings(self._size.trainings, self._size.slots)
         now = self._state.epochs - self._epochs_before
         if self._size.expected_epochs is None or now < 1:
             return None
         pace = self._elapsed() / now
         low, high = self._size.expected_epochs
         return max(0.0, low - self._state.epochs) * pace, max(0.0, high - self._state.epochs) * pace
+
+    def _left_of_trainings(self, trainings: int, slots: int) -> tuple[float, float] | None:
+        """The same where every training goes to its end: each at its own pace, one without epochs at the mean pace.
+
+        No schedule is shorter than the mean load of a slot, nor than the longest training.
+        """
+        shown = self._shown()
+        if not any(trial.epochs for trial in shown):
+            return None
+        mean = sum(trial.seconds for trial in shown) / sum(len(trial.epochs) for trial in shown)
+        left = [
+            (self._size.epochs - trial.epoch) * (trial.seconds / trial.epoch if trial.epoch else mean)
+            for trial in shown
+            if trial.end is None
+        ]
+        left += [self._size.epochs * mean] * (trainings - len(shown))
+        seconds = max(sum(left) / slots, max(left, default=0.0))
+        return seconds, seconds
 
     def _left_in_words(self) -> str:
         left = self._left()

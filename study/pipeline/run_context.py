@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from study.config import ReproduceConfig, StudyConfig, TrainingConfig
 from study.data import Dataset, Split
+from study.data.dataset import Fold
 from study.errors import StudyFailed, StudyInterrupted
 from study.execution import cluster
 from study.execution.interruption import Interruption
@@ -70,14 +71,18 @@ class RunContext(Generic[Config]):
         seed = self.config.seed  # type: ignore[attr-defined]
         return [derived_seed(seed, first + index) for index in range(count)]
 
-    def worker_setup(self, folder: Folder, *, on_all_training_images: bool = False, **options: Any) -> WorkerSetup:
+    def worker_setup(
+        self, folder: Folder, *, on_all_training_images: bool = False, fold: Fold | None = None, **options: Any
+    ) -> WorkerSetup:
         """What the trainings of a phase have in common.
 
         Args:
             on_all_training_images: train on validation images as well, and skip validation.
+            fold: of a cross-validation, instead of the study's own split.
             options: further fields of WorkerSetup.
         """
-        train, validation = (self.dataset.training, None) if on_all_training_images else self.splits
+        splits = self.splits if fold is None else self.dataset.split_fold(fold)
+        train, validation = (self.dataset.training, None) if on_all_training_images else splits
         return WorkerSetup(
             train=train,
             validation=validation,

@@ -15,6 +15,7 @@ from results.events import Event
 from results.loggers import LoggerError, open_logger
 
 SECONDS_TO_FINISH = 120.0  # for artifacts to be uploaded; after that a tracker is left alone
+SECONDS_AFTER_SIGNAL = 10.0  # as Kubernetes and Slurm kill a process 30 s after they have asked it to end
 
 
 class Trackers:
@@ -36,8 +37,10 @@ class Trackers:
         for feed in self._feeds.values():
             feed.queue.put(event)
 
-    def finish(self, run: Run, patience: float = SECONDS_TO_FINISH) -> None:
+    def finish(self, run: Run, patience: float | None = None) -> None:
         """Passes how the study has ended, and waits until everything is written, `patience` seconds at most."""
+        if patience is None:
+            patience = SECONDS_TO_FINISH if run.status == "finished" else SECONDS_AFTER_SIGNAL
         for feed in self._feeds.values():
             feed.queue.put(run)
         for name, feed in self._feeds.items():

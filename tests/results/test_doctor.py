@@ -13,14 +13,15 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 import results
 from results.doctor import Finding
+from results.metric import MetricInfo
 
 Make = Callable[..., results.Run]
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    def make_it(trials: list[MadeTrial], knobs: dict[str, Any] = HYPERPARAMETERS, **more: Any) -> results.Run:
-        return made_run(tmp_path / "made", trials, knobs, **more)
+    def make_it(trials: list[MadeTrial], hyperparameters: dict[str, Any] = HYPERPARAMETERS, **more: Any) -> results.Run:
+        return made_run(tmp_path / "made", trials, hyperparameters, **more)
 
     return make_it
 
@@ -84,16 +85,16 @@ def test_a_share_never_passes_one(make: Make) -> None:
 )
 def test_the_outermost_of_ordered_choices_is_an_edge(make: Make, choices: list[Any], best: Any, added: str) -> None:
     others = [choice for choice in choices if choice != best]
-    config = [{"knob": best if abs(n - 20) < 4 else others[n % 2]} for n in range(TRIALS)]
+    config = [{"field": best if abs(n - 20) < 4 else others[n % 2]} for n in range(TRIALS)]
     trials = [replace(trial, config=each) for trial, each in zip(sound(), config, strict=True)]
-    [finding] = found(make(trials, {"knob": CategoricalDistribution(choices)}), "best on an edge")
-    assert finding.suggestion == f"Add {added} to the choices of knob."
+    [finding] = found(make(trials, {"field": CategoricalDistribution(choices)}), "best on an edge")
+    assert finding.suggestion == f"Add {added} to the choices of field."
 
 
 @pytest.mark.parametrize("choices", [["cosine", "step", "none"], [True, False], [0.0, 0.1, 0.2]])
 def test_choices_with_nothing_beyond_have_no_edge(make: Make, choices: list[Any]) -> None:
-    trials = [replace(trial, config={"knob": choices[min(abs(n - 20) // 6, 1)]}) for n, trial in enumerate(sound())]
-    assert not found(make(trials, {"knob": CategoricalDistribution(choices)}), "best on an edge")
+    trials = [replace(trial, config={"field": choices[min(abs(n - 20) // 6, 1)]}) for n, trial in enumerate(sound())]
+    assert not found(make(trials, {"field": CategoricalDistribution(choices)}), "best on an edge")
 
 
 def test_a_range_of_which_everything_diverged_is_named(make: Make) -> None:
@@ -149,9 +150,43 @@ def test_leaders_closer_than_their_noise_are_told(make: Make) -> None:
         trials[number] = replace(trials[number], accuracies=wavering)
     [finding] = found(make(trials), "leaders within noise")
     assert "Trials 20 and 21 are 0.10 points apart" in finding.evidence
+    assert finding.suggestion.endswith("or train them again: `--finalists 2`.")
 
 
-def test_too_few_trials_for_the_knobs_are_told(make: Make) -> None:
+def test_leaders_that_few_validation_images_cannot_tell_apart_are_sent_to_folds(tmp_path: Path) -> None:
+    few = {"digest": "d1" * 32, "split_digest": "5e" * 32, "train": 4500, "validation": 500}
+    run = made_run(tmp_path / "run", sound(), HYPERPARAMETERS, data=few)
+    [finding] = found(run, "leaders within noise")
+    assert "500 validation images" in finding.evidence
+    assert "on 5 folds, which validate on all training images: `--finalists 3 --folds 5`." in finding.suggestion
+
+
+def test_classes_of_very_different_size_are_told_where_accuracy_selects(make: Make) -> None:
+    run = replace(make(sound()), data={"counts": {"training": {"sky": 900, "roof": 100}}})
+    [finding] = found(run, "imbalanced classes")
+    assert "a network that always says the largest has 90% accuracy" in finding.evidence
+    assert "--metric balanced_accuracy" in finding.suggestion
+    assert not found(replace(run, data={"counts": {"training": {"sky": 250, "roof": 100}}}), "imbalanced classes")
+    balanced = replace(
+        run,
+        metric=MetricInfo("balanced_accuracy", "max", "{:.2%}"),
+        trials=run.trials.assign(val_balanced_accuracy=run.trials["val_accuracy"]),
+        epochs=run.epochs.assign(val_balanced_accuracy=run.epochs["val_accuracy"]),
+    )
+    assert not found(balanced, "imbalanced classes")
+
+
+@pytest.mark.parametrize(("balanced", "told"), [(0.6, 1), (0.8, 0)])
+def test_a_winner_that_is_worse_on_rare_classes_is_told(make: Make, balanced: float, told: int) -> None:
+    final = made_final(verdict="better")
+    final["winner"] = {**final["winner"], "metrics": {"accuracy": 0.82, "balanced_accuracy": balanced}}
+    findings = found(make(sound(), final=final), "imbalanced classes")
+    assert len(findings) == told
+    if told:
+        assert "82.0% accuracy on the test images, but 60.0% on the average over classes" in findings[0].evidence
+
+
+def test_too_few_trials_for_the_hyperparameters_are_reported(make: Make) -> None:
     [finding] = found(make(sound()[16:25]), "too few trials")
     assert finding.evidence.startswith("9 usable trials for 2 hyperparameters")
 

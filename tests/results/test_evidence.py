@@ -14,6 +14,7 @@ from scipy.stats import norm, spearmanr
 
 import results
 from results.evidence import _weighted_spearman
+from results.metric import MetricInfo
 
 
 def series(values: list[float]) -> "pd.Series[float]":
@@ -51,7 +52,7 @@ def searched(path: Path, best: float = 0.7, **more: Any) -> results.Run:
     return made_run(path, [*whole, *stopped], LR, max_epochs=3, rungs=[1, 3], **more)
 
 
-def retrained(scores: dict[int, list[list[float]]]) -> pd.DataFrame:
+def retrained(scores: dict[int, list[list[float]]], fold: str | None = None) -> pd.DataFrame:
     """The epochs of trainings: trial -> the accuracies by epoch of each seed."""
     rows = [
         {"trial": trial, "seed": seed, "training_iteration": epoch, "val_accuracy": accuracy, "seconds": 10.0}
@@ -59,7 +60,7 @@ def retrained(scores: dict[int, list[list[float]]]) -> pd.DataFrame:
         for seed, accuracies in enumerate(seeds)
         for epoch, accuracy in enumerate(accuracies, 1)
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(fold=pd.Series([fold] * len(rows), dtype="str"))
 
 
 def said(run: results.Run, kind: str) -> str:
@@ -85,6 +86,33 @@ def test_a_longer_training_of_finalists_is_not_called_luck(tmp_path: Path) -> No
     sentence = said(run, "Finalists")
     assert "had 5 epochs, the search's 3" in sentence
     assert "no measure of the search's luck alone" in sentence
+
+
+def test_the_score_of_a_finalist_is_its_mean_over_the_folds_that_the_study_asked_for_last(tmp_path: Path) -> None:
+    halves = [
+        retrained({1: [[one]], 3: [[other]]}, fold) for fold, one, other in (("1/2", 0.6, 0.7), ("2/2", 0.5, 0.8))
+    ]
+    before = [retrained({1: [[0.9]], 3: [[0.1]]}), retrained({1: [[0.9]], 3: [[0.1]]}, "1/3")]
+    made = searched(tmp_path / "run", arguments={"folds": 2})
+    run = replace(made, finalist_epochs=pd.concat([*before, *halves]))
+    table = results.finalists(run)
+    assert table.index.tolist() == [3, 1]
+    assert table["confirmed_score"].tolist() == pytest.approx([0.75, 0.55])
+    assert table[["trainings", "seeds", "folds"]].to_numpy().tolist() == [[2, 1, 2]] * 2
+    assert "from one fresh seed, on each of 2 folds of the training images, trial 3 is" in said(run, "Finalists")
+    # On 2 folds a training has half of 50,000 images, on 3 two thirds, on the study's split 45,000.
+    assert results.budget(run)["images"]["finalists"] == round(4 * 25_000 + 2 * 100_000 / 3 + 2 * 45_000)
+
+
+def test_finalists_are_ranked_by_the_metric_that_selects(tmp_path: Path) -> None:
+    made = searched(tmp_path / "run")
+    epochs = retrained({1: [[0.9]], 3: [[0.1]]}).assign(val_log_loss=[0.8, 0.3])
+    metric = MetricInfo("log_loss", "min")
+    run = replace(made, metric=metric, finalist_epochs=epochs, trials=made.trials.assign(val_log_loss=0.5))
+    table = results.finalists(run)
+    assert table.index.tolist() == [3, 1]
+    assert table["optimism"].tolist() == pytest.approx([-0.2, 0.3])  # positive where the search's was too good
+    assert "Validation log loss in the search and confirmed" in said(run, "Finalists")
 
 
 def test_the_winner_of_many_equal_recipes_is_confirmed_where_they_truly_are(tmp_path: Path) -> None:

@@ -107,7 +107,8 @@ def test_a_resumed_run_keeps_its_settings_except_those_given_anew_and_those_of_o
 def test_what_a_study_means_cannot_change_when_it_is_resumed(tmp_path: Path, name: str) -> None:
     other = {
         "fix": ["lr=0.5"], "recipe": ["fast"], "warm_start": ["x"], "image_size": 16, "skip_unreadable": True,
-        "max_epochs": 3, "grace_period": 2, "reduction_factor": 3, "seed": 5, "validation_share": 0.2, "split_seed": 7,
+        "max_epochs": 3, "grace_period": 2, "reduction_factor": 3, "seed": 5, "validation_share": 0.2,
+        "test_share": 0.3, "split_seed": 7,
     }  # fmt: skip
     run = run_that_began_with(tmp_path / "one", **validate(StudyConfig, {}).as_json())
     given = {name: other.get(name, "other")}
@@ -131,3 +132,12 @@ def test_a_run_made_before_a_setting_existed_has_the_value_of_that_time() -> Non
     assert began.space == "cnn-wide"  # what was called cnn then
     assert began.fix == {"lr": "0.1"}
     assert began.recipe == ["baseline"]
+
+
+@pytest.mark.parametrize("name", ["recipe", "space", "warm_start", "model", "dataset", "trainer", "log_to", "fix"])
+@pytest.mark.parametrize("value", [0.5, True, [0.5], [None], b"x"], ids=repr)
+def test_a_value_of_a_type_that_no_setting_has_is_one_line(name: str, value: object) -> None:
+    with pytest.raises(UsageError) as error:
+        validate(StudyConfig, {name: value})
+    assert str(error.value).startswith(f"{name} is ")
+    assert "\n" not in str(error.value)

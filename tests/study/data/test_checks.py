@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,13 +109,69 @@ def test_looking_for_leaks_is_no_opening_of_the_test_set(faulty: Dataset) -> Non
     assert test_set.count_openings(faulty) == 0
 
 
-def test_imbalance_is_said_with_what_to_look_at(photographs: Split) -> None:
+def test_imbalance_is_said_with_what_to_look_at(photographs: Split, tmp_path: Path) -> None:
     labels = (np.arange(300) % 6 == 0).astype(int)
-    dataset = data.from_arrays((photographs.images[:300], labels))
+    dataset = data.from_arrays((photographs.images[:300], labels), options=DataOptions(tmp_path))
     assert sentences(checks.inspect(dataset))[-1] == (
-        "The largest class has 5.0 times as many images as the smallest: accuracy can mislead, look at balanced "
-        "accuracy"
+        "Unequal classes: 200 in the largest class, 5.0 times as many as in the smallest: accuracy can mislead, look "
+        "at balanced accuracy"
     )
+
+
+def test_what_was_found_is_kept_for_the_same_images_and_searched_for_anew_in_others(
+    faulty: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = checks.inspect(faulty)
+    monkeypatch.setattr(near_duplicates, "within", None)  # a second search would fail
+    again = checks.inspect(faulty)
+    assert checks.data_file(again) == checks.data_file(first)
+    assert again.as_dict() == first.as_dict()
+    labels = faulty.training.labels.copy()
+    labels[0] = 1 - labels[0]
+    with pytest.raises(TypeError):
+        checks.inspect(replace(faulty, training=replace(faulty.training, labels=labels)))
+
+
+def test_what_was_kept_and_is_damaged_is_searched_for_anew(faulty: Dataset, tmp_path: Path) -> None:
+    first = checks.data_file(checks.inspect(faulty))
+    (kept,) = (tmp_path / "checks").iterdir()
+    kept.write_text("{")
+    assert checks.data_file(checks.inspect(faulty)) == first
+
+
+def test_without_the_search_for_near_duplicates_equal_images_are_found(faulty: Dataset) -> None:
+    findings = checks.inspect(faulty, near=False)
+    assert findings.equal == [[4, 290], [5, 291]]
+    assert findings.test.leaked == [10, 11]
+    assert (findings.test.equal_leaks, findings.test.other_label) == (2, 1)
+    assert [each.name for each in checks.remarks(findings) if each.count][-2] == (
+        "test images that are also in training, equal"
+    )
+
+
+def test_noisy_images_of_a_few_patterns_and_tiny_digits_raise_few_false_alarms(
+    synthetic_dir: Path, tmp_path: Path
+) -> None:
+    synthetic = checks.inspect(data.load("synthetic", DataOptions(synthetic_dir)))
+    assert len(synthetic.test.leaked) <= 5  # of 500
+    assert len(synthetic.near) <= 5
+    digits = checks.inspect(data.load("digits", DataOptions(tmp_path)))
+    assert len(digits.test.leaked) <= 27  # 3% of 899
+
+
+def test_what_a_run_keeps_has_the_counts_the_findings_and_the_leaks(faulty: Dataset) -> None:
+    content = checks.data_file(checks.inspect(faulty))
+    assert {part: sum(of_class.values()) for part, of_class in content["counts"].items()} == {
+        "training": 271, "validation": 29, "test": 50,
+    }  # fmt: skip
+    assert content["leaks"] == {"count": 3, "tests": 50, "equal": 2, "other_label": 1}
+    assert {each["name"]: each["count"] for each in content["findings"]} == {
+        "equal images in training": 4,
+        "equal images with different labels": 2,
+        "near duplicates in training": 2,
+        "test images that are also in training, equal or nearly": 3,
+        "images of one colour": 2,
+    }
 
 
 def test_the_command_prints_the_counts_and_writes_the_pictures(

@@ -394,24 +394,53 @@ def without_privileges() -> Iterator[None]:
             os.seteuid(0)
 
 
-@pytest.mark.parametrize("mode", [0o555, 0o333])
-def test_an_unwritable_or_unreadable_directory_is_a_data_error(mode: int) -> None:
+def test_an_unreadable_directory_is_a_data_error() -> None:
     with tempfile.TemporaryDirectory() as name:
         parent = Path(name)
         parent.chmod(0o755)
         (parent / "data").mkdir()
-        (parent / "data").chmod(mode)
+        (parent / "data").chmod(0o333)
         with without_privileges(), pytest.raises(DataError, match=r"data cannot be used: .*Permission denied"):
             data.load("synthetic", DataOptions(parent / "data"), print)
 
 
-def test_a_read_only_directory_serves_where_the_cache_is_there(synthetic_dir: Path) -> None:
+def test_a_read_only_directory_serves_where_the_cache_is_there(
+    synthetic_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with tempfile.TemporaryDirectory() as name:
         shutil.copytree(synthetic_dir, name, dirs_exist_ok=True)
         Path(name).chmod(0o555)
+        monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nothing")  # nothing can be written there
         with without_privileges():
-            data.load("synthetic", DataOptions(Path(name)), pytest.fail)
             assert len(data.load("synthetic", DataOptions(Path(name))).training.labels) == 2_000
+
+
+def test_a_read_only_directory_with_the_official_archive_is_read_and_the_cache_is_elsewhere(
+    offline: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        shared, caches = Path(name) / "shared", Path(name) / "caches"
+        shared.mkdir()
+        (shared / cifar10.ARCHIVE).write_bytes(offline.archive)
+        caches.mkdir()
+        caches.chmod(0o777)
+        Path(name).chmod(0o755)
+        shared.chmod(0o555)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(caches))
+        said: list[str] = []
+        with without_privileges():
+            for _ in range(2):
+                dataset = data.load("cifar10", DataOptions(shared), said.append)
+            cache = dataset.options.cache_dir
+        assert cache.is_relative_to(caches)
+        assert_holds(cache, offline)
+        assert entries(shared) == {cifar10.ARCHIVE}
+        notice = f"{shared} is read-only: what is made is kept in {cache}"
+        assert said == [
+            notice,
+            f"CIFAR-10: taken from data directory {shared}, checked, and kept in {cache}",
+            notice,
+        ]
 
 
 @pytest.mark.parametrize("folder", ["cifar-10-batches-py", "."])
@@ -489,7 +518,8 @@ def test_even_a_pickle_whose_md5_has_matched_can_run_nothing(
 ) -> None:
     trap = pickle.dumps(Trap(tmp_path / "sprung"))
     monkeypatch.setitem(cifar10.PICKLES, "data_batch_1", md5(trap))
-    (tmp_path / "data_batch_1").write_bytes(trap)
+    for name, content in {**offline.pickles, "data_batch_1": trap}.items():
+        (tmp_path / name).write_bytes(content)
     with pytest.raises(pickle.UnpicklingError, match="mkdir has no place in a CIFAR-10 batch"):
         cifar10.prepare(tmp_path, print)
     assert not (tmp_path / "sprung").exists()

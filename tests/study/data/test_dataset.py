@@ -10,7 +10,7 @@ from PIL import Image
 
 from study import data
 from study.data import DataOptions, decode
-from study.data.dataset import MappedSplit, draw, what_changed
+from study.data.dataset import Fold, MappedSplit, draw, draw_folds, what_changed
 from study.errors import DataError
 
 
@@ -33,6 +33,42 @@ def test_groups_stay_together_and_meet_the_share_of_each_class() -> None:
 def test_few_groups_still_give_both_sides_an_image() -> None:
     held_out = draw(np.array([0, 1, 0, 1]), 0.1, 0, np.array([0, 0, 1, 1]))
     assert held_out.sum() == 2
+
+
+def test_folds_hold_out_each_image_once_and_spread_each_class_evenly() -> None:
+    labels = np.repeat([0, 1, 2], [100, 53, 5])
+    folds = draw_folds(labels, 5, seed=0)
+    counts = np.array([np.bincount(labels[folds == number], minlength=3) for number in range(1, 6)])
+    assert counts.sum(0).tolist() == [100, 53, 5]
+    assert (np.ptp(counts, axis=0) <= 1).all()
+    assert np.array_equal(folds, draw_folds(labels, 5, seed=0))
+    assert not np.array_equal(folds, draw_folds(labels, 5, seed=1))
+
+
+def test_a_group_is_in_one_fold() -> None:
+    random = np.random.default_rng(0)
+    groups, labels = random.integers(0, 60, 900), random.integers(0, 3, 900)
+    folds = draw_folds(labels, 4, 0, groups)
+    assert [len(set(folds[groups == group])) for group in range(60)] == [1] * 60
+    assert np.bincount(folds)[1:].min() > 900 / 4 * 0.9
+
+
+@pytest.mark.parametrize(
+    ("groups", "what"), [(None, "training images"), (np.arange(20) // 2, "training groups of images")]
+)
+def test_more_folds_than_a_class_has_images_or_groups_are_refused(groups: np.ndarray | None, what: str) -> None:
+    labels = np.repeat([0, 1], [16, 4])
+    allowed = 4 if groups is None else 2
+    with pytest.raises(DataError, match=f"folds is 5; allowed: at most {allowed}, as one class has no more {what}"):
+        draw_folds(labels, 5, 0, groups)
+
+
+def test_the_folds_of_a_data_set_are_those_of_its_recorded_seed(folder: Path, tmp_path: Path) -> None:
+    dataset = data.load(str(folder), DataOptions(tmp_path / "data", split_seed=4), lambda line: None)
+    train, validation = dataset.split_fold(Fold(2, 3))
+    own = draw_folds(dataset.training.labels, 3, 4) == 2
+    assert np.array_equal(validation.images, dataset.training.images[own])
+    assert np.array_equal(train.images, dataset.training.images[~own])
 
 
 def test_what_changed_names_images_or_split() -> None:
@@ -82,6 +118,28 @@ def test_a_mapped_split_travels_to_another_process_as_the_path_of_its_file(
     train.file.unlink()
     with pytest.raises(DataError, match=r"cannot be mapped: .*No such file"):
         pickle.loads(sent)
+
+
+def test_reading_all_of_a_mapped_split_takes_no_memory_of_the_process_own(tmp_path: Path) -> None:
+    file, shape = tmp_path / "images", (30_000, 32, 32, 3)  # 92 MB
+    with file.open("wb") as opened:
+        for start in range(0, shape[0], 1000):
+            opened.write(np.full((1000, *shape[1:]), start // 1000, np.uint8).data)
+    split = MappedSplit.open(file, shape, np.arange(shape[0]) % 10)
+    before = anonymous_bytes()
+    order = np.random.default_rng(0).permutation(shape[0])
+    total = sum(int(split.images[order[start : start + 500]].sum()) for start in range(0, shape[0], 500))
+    assert total == sum(range(30)) * 1000 * 3072
+    data.dataset.digest(split)
+    data.dataset.image_spec(split, 10)
+    # A chunk of 4,096 images at a time is 13 MB.
+    assert anonymous_bytes() - before < 50e6
+
+
+def anonymous_bytes() -> int:
+    """Memory of this process that is backed by no file."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) * 1024
 
 
 def test_a_data_set_is_added_with_one_function_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

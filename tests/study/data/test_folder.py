@@ -193,7 +193,7 @@ def test_files_that_cannot_be_read_are_refused_all_at_once_with_their_reasons(da
         load(damaged)
     message = str(raised.value)
     assert message.startswith("7 files cannot be read: ")
-    assert message.endswith("; mend them, or give --skip-unreadable")
+    assert message.endswith("; fix them, or give --skip-unreadable")
     assert "\n" not in message
     for name, reason in {
         "train/sky/truncated.png": "image file is truncated",
@@ -217,7 +217,7 @@ def test_skip_unreadable_leaves_them_out_and_says_which(damaged: Path) -> None:
 def test_more_than_ten_unreadable_files_are_ten_and_a_count(planted: Path) -> None:
     for number in range(13):
         (planted / "train" / "sky" / f"empty{number}.png").touch()
-    with pytest.raises(DataError, match=r"13 files cannot be read: .* and 3 more; mend them"):
+    with pytest.raises(DataError, match=r"13 files cannot be read: .* and 3 more; fix them"):
         load(planted)
 
 

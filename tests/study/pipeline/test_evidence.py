@@ -89,6 +89,32 @@ def test_finalists_are_trained_from_fresh_seeds_and_the_best_mean_wins(defended:
     )
 
 
+def test_a_finished_study_can_choose_again_among_finalists_that_are_trained_on_folds(
+    defended: results.Run, tmp_path: Path
+) -> None:
+    path = Path(shutil.copytree(defended.path, tmp_path / "folded", ignore=shutil.ignore_patterns("ray")))
+    assert run.main(["--resume", str(path), "--folds", "2", "--quiet"]) == 0
+    again = results.load_run(path)
+    confirmed = results.finalists(again)
+    assert confirmed[["trainings", "seeds", "folds"]].to_numpy().tolist() == [[4, 2, 2]] * 2
+    assert json.loads((path / "best.json").read_text())["trial"] == confirmed.index[0]
+    epochs = again.finalist_epochs
+    assert epochs["fold"].value_counts(dropna=False).to_dict() == {np.nan: 8, "1/2": 8, "2/2": 8}
+    # The two halves are other images.
+    losses = epochs.pivot(index=["trial", "seed", "training_iteration"], columns="fold", values="val_loss")
+    assert (losses["1/2"] != losses["2/2"]).all()
+    log = (path / "finalists" / "epochs.jsonl").read_bytes()
+    assert run.main(["--resume", str(path), "--quiet"]) == 0
+    assert (path / "finalists" / "epochs.jsonl").read_bytes() == log
+
+
+def test_folds_without_finalists_are_refused_with_what_is_missing(
+    common: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run.main([*common, "--name", "none", "--folds", "3"]) == 2
+    assert capsys.readouterr().err == "study.run: --folds 3 chooses among finalists; give --finalists, such as 3\n"
+
+
 def test_the_control_is_random_search_with_the_same_epochs(defended: results.Run) -> None:
     assert defended.control is not None
     spent = defended.trials["epochs"].sum()

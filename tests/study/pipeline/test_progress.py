@@ -54,6 +54,30 @@ def test_the_live_display_estimates_what_is_left_only_where_that_is_known(traini
     assert ("left" in written) == (trainings is not None)
 
 
+def finished_epochs(number: int, count: int, seconds: float) -> list[Event]:
+    loss = {"train_loss": 1.0}
+    return [
+        EpochFinished(number=number, epoch=epoch, metrics=loss, seconds=seconds, time_total_s=epoch * seconds)
+        for epoch in range(1, count + 1)
+    ]
+
+
+@pytest.mark.parametrize(("slots", "left"), [(1, "about 3:10 left"), (2, "about 3:00 left")])
+def test_trainings_that_go_to_their_end_are_estimated_each_at_its_own_pace(slots: int, left: str) -> None:
+    written = io.StringIO()
+    size = PhaseSize("final", 2, 4, (8.0, 8.0), slots)
+    progress = Progress(Console(file=written, width=120), size, "plain", silent_for=0.05)
+    started = [
+        TrialStarted(number=number, config={}, seed=0, labels={"role": "winner", "seed": 0}) for number in (0, 1)
+    ]
+    with progress.live():
+        # One has an epoch of 10 s to go, the other one three of a minute.
+        for event in [*started, *finished_epochs(0, 3, 10.0), *finished_epochs(1, 1, 60.0)]:
+            progress.apply(event)
+        time.sleep(0.2)
+    assert left in written.getvalue()
+
+
 def test_something_is_printed_at_least_every_interval_although_nothing_happens() -> None:
     lines = [line for line in printed(12, "plain", silent_for=0.1).splitlines() if line.startswith("search: ")]
     assert lines

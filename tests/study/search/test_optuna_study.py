@@ -1,6 +1,7 @@
 import sqlite3
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,8 +12,10 @@ from optuna.trial import FrozenTrial, TrialState
 from results.events import EpochFinished, Event, State, Status, TrialEnded, TrialPaused, TrialPromoted, TrialStarted
 from search_spaces import SpaceError, load
 from study.errors import EventLogError
+from study.execution.interruption import Interruption
 from study.execution.trial_searcher import TrialSearcher
-from study.recipe import BASELINE
+from study.pipeline.search import _StopAt as StopAt
+from study.recipe import BASELINE, RECIPES
 from study.search import optuna_study
 from study.search.optuna_study import OptunaDatabase, OptunaStudy
 from study.search.problem import SearchProblem
@@ -416,3 +419,26 @@ def test_a_space_with_a_mistake_is_refused_before_any_training_by_name(space: An
     with pytest.raises(SpaceError) as error:
         SearchProblem(space, "mine", BASELINE, 9, 0).check()
     assert all(word in str(error.value) for word in words)
+
+
+def test_further_recipes_are_the_trials_after_the_first() -> None:
+    starts = [RECIPES["tutorial"].as_dict(), BASELINE.with_fields({"lr": 0.05}).as_dict()]
+    driven = Driven(problem=replace(PROBLEM, starts=starts))
+    for number in range(3):
+        driven.run(number, [0.3], "stopped")
+    began = [event for event in driven.events if isinstance(event, TrialStarted)]
+    recipes = [PROBLEM.recipe(event.number, dict(event.config)) for event in began]
+    assert [recipe.lr for recipe in recipes] == [0.001, 0.001, 0.05]
+    assert recipes[1].channels == "6-16"
+
+
+@pytest.mark.parametrize(("mode", "values", "reached"), [("max", (0.8, 0.9), 0.9), ("min", (0.5, 0.4), 0.4)])
+def test_a_search_stops_at_its_target(mode: Any, values: tuple[float, float], reached: float) -> None:
+    metric = Metric("accuracy", mode, lambda labels, probabilities: 0.0, "{:.3f}")
+    interruption = Interruption()
+    target = StopAt(reached, replace(PROBLEM, metric=metric), interruption)
+    asked = []
+    for number, value in enumerate(values):
+        target.apply(epoch(number, 1, value))
+        asked.append(interruption.reason)
+    assert asked == [None, "target reached"]
