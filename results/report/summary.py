@@ -170,7 +170,8 @@ def costs(run: Run) -> list[Table]:
     ]
     first = next(iter(sides.values()))["costs"]
     where = f" (times on {first['device']}, {first['threads']} threads)" if first.get("device") else ""
-    return [Table(f"Costs in use{where}", ["", *(name.replace("_", " ") for name in sides)], rows)]
+    headings = ["", *(name.replace("_", " ") for name in sides)]
+    return [Table(f"Costs in use{where}", headings, rows, range(1, len(headings)))]
 
 
 def published(run: Run) -> list[dict[str, str]]:
