@@ -291,7 +291,7 @@ def test_synthetic_images_are_named_in_the_title_and_over_every_part(run: Run, o
     assert "no number on this page says anything about real ones" in page.locator("header").inner_text()
 
 
-def test_a_study_that_goes_on_has_no_verdict_but_a_best_so_far(opened: Reader, tmp_path: Path) -> None:
+def test_a_running_study_has_no_verdict_but_a_best_so_far(opened: Reader, tmp_path: Path) -> None:
     run = reported_run.search(tmp_path / "going", 6, final=False, status="running", ended=None)
     page = opened(run)
     assert page.locator(".verdict").inner_text() == "No verdict yet."
@@ -326,7 +326,7 @@ def test_a_baseline_run_is_set_beside_the_publication(opened: Reader, tmp_path: 
     assert "--seeds 3" in page.locator("pre").inner_text()
 
 
-def test_a_baseline_run_that_goes_on_shows_its_losses_so_far(opened: Reader, tmp_path: Path) -> None:
+def test_a_running_baseline_run_shows_its_losses_so_far(opened: Reader, tmp_path: Path) -> None:
     path = reported_run.baseline(tmp_path / "seeds").path
     for name in ("metrics.json", "predictions.csv"):
         (path / "final" / name).unlink()
