@@ -68,6 +68,7 @@ class Search:
         return True
 
     def run(self, context: StudyContext) -> None:
+        context.interruption.start_of_search()
         search(context, SearchSettings.of(context.config), "search", context.trackers.apply)
 
 
