@@ -119,12 +119,13 @@ def fuzz(run_dir: Path, count: int, seed: int = 0) -> tuple[dict[str, Counter[st
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0, help="of the mutations")
     parser.add_argument("--run", type=Path, default=Path("tests/kept_run_0_1"), help="the run whose files are damaged")
     asked = parser.parse_args()
     with TemporaryDirectory() as folder:
         for name in ("study.json", "epochs.jsonl"):
             (Path(folder) / name).write_bytes((asked.run / name).read_bytes())
-        found, slowest = fuzz(Path(folder), asked.count)
+        found, slowest = fuzz(Path(folder), asked.count, asked.seed)
     table = Table("subject", "outcome", "mutations", box=None)
     for subject, outcomes in found.items():
         for said, times in outcomes.most_common():

@@ -255,11 +255,11 @@ def shuffled(order: int, recipes: int) -> Chooser:
 
 
 class Tpe:
-    """Recipe 0, then the unused recipe nearest to what TPE suggests, by the mean distance over all knobs."""
+    """Recipe 0, then the unused recipe nearest to what TPE suggests, by the mean distance over all hyperparameters."""
 
     def __init__(self, curves: Curves, order: int, startup_trials: int = 10) -> None:
         self._curves, self._order, self._startup = curves, order, startup_trials
-        self._knobs = search_spaces.hyperparameters(search_spaces.SPACES["cnn-wide"], {})
+        self._distributions = search_spaces.hyperparameters(search_spaces.SPACES["cnn-wide"], {})
 
     def __call__(self, begun: Sequence[int], seen: dict[int, list[float]], busy: set[int]) -> int:
         if not begun:
@@ -269,7 +269,7 @@ class Tpe:
         study = optuna.create_study(direction="maximize", sampler=sampler)
         for recipe in begun:
             study.add_trial(self._trial(recipe, seen.get(recipe, []), recipe in busy))
-        suggested = study.ask(self._knobs).params
+        suggested = study.ask(self._distributions).params
         left = [recipe for recipe in range(len(self._curves.configs)) if recipe not in begun]
         return min(left, key=lambda recipe: self._distance(self._curves.configs[recipe], suggested))
 
@@ -277,8 +277,8 @@ class Tpe:
         config = self._curves.configs[recipe]
         known = {
             name: config[name]
-            for name, knob in self._knobs.items()
-            if knob._contains(knob.to_internal_repr(config[name]))
+            for name, distribution in self._distributions.items()
+            if distribution._contains(distribution.to_internal_repr(config[name]))
         }
         whole = len(accuracies) == EPOCHS
         state = TrialState.RUNNING if busy else TrialState.COMPLETE if whole else TrialState.PRUNED
@@ -288,21 +288,25 @@ class Tpe:
             state=state,
             value=accuracies[-1] if state == TrialState.COMPLETE else None,
             params=known,
-            distributions={name: self._knobs[name] for name in known},
+            distributions={name: self._distributions[name] for name in known},
             intermediate_values=dict(enumerate(accuracies, 1)),
         )
 
     def _distance(self, one: dict[str, Any], other: dict[str, Any]) -> float:
-        return float(np.mean([_apart(knob, one[name], other[name]) for name, knob in self._knobs.items()]))
+        return float(
+            np.mean(
+                [_apart(distribution, one[name], other[name]) for name, distribution in self._distributions.items()]
+            )
+        )
 
 
-def _apart(knob: Any, one: Any, other: Any) -> float:
-    """The distance of two values of a knob: its share of the range, or whether they differ."""
-    if isinstance(knob, CategoricalDistribution):
+def _apart(distribution: Any, one: Any, other: Any) -> float:
+    """The distance of two values of a hyperparameter: its share of the range, or whether they differ."""
+    if isinstance(distribution, CategoricalDistribution):
         return float(one != other)
-    if knob.log:
-        return float(abs(np.log(one / other)) / np.log(knob.high / knob.low))
-    return abs(one - other) / (knob.high - knob.low)
+    if distribution.log:
+        return float(abs(np.log(one / other)) / np.log(distribution.high / distribution.low))
+    return abs(one - other) / (distribution.high - distribution.low)
 
 
 def _study(policy: str, method: str, slots: int, order: int) -> Spent:

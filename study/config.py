@@ -55,7 +55,11 @@ def _pairs(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     found: dict[str, Any] = {}
+    if not isinstance(value, list | tuple | None):
+        raise ValueError("FIELD=VALUE, such as lr=0.01")
     for each in value or ():
+        if not isinstance(each, str) and not (isinstance(each, list | tuple) and len(each) == 2):
+            raise ValueError("FIELD=VALUE, such as lr=0.01")
         name, equals, text = each.partition("=") if isinstance(each, str) else (each[0], "=", each[1])
         if not (name and equals and text != ""):
             raise ValueError("FIELD=VALUE, such as lr=0.01")
@@ -65,10 +69,20 @@ def _pairs(value: Any) -> Any:
     return found
 
 
+def _named(value: Any) -> Any:
+    """A name, a path, or an object from Python; nothing that only a file of settings can hold by mistake."""
+    if isinstance(value, bool | int | float | bytes | list | tuple | dict):
+        raise ValueError("text, a path, or an object of that kind")
+    return value
+
+
 def _list(value: Any) -> Any:
     if value is None:
         return []
-    return list(value) if isinstance(value, list | tuple) else [value]
+    items = list(value) if isinstance(value, list | tuple) else [value]
+    if None in items:
+        raise ValueError("text or a path, in each place")
+    return [_named(item) for item in items]
 
 
 def _name(value: str) -> str:
@@ -108,6 +122,7 @@ def _finite(value: float) -> float:
 Duration = Annotated[float, BeforeValidator(_seconds), Field(gt=0), AfterValidator(_finite)]
 Fraction = Annotated[float, Field(ge=0), AfterValidator(_finite)]
 Pairs = Annotated[dict[str, Any], BeforeValidator(_pairs)]
+Named = Annotated[Any, AfterValidator(_named)]
 Texts = Annotated[list[Any], BeforeValidator(_list)]
 RunName = Annotated[str, AfterValidator(_name)]
 Database = Annotated[str, AfterValidator(_database)] | None
@@ -119,7 +134,7 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
-    dataset: Any = setting(
+    dataset: Named = setting(
         "cifar10",
         "the images: a name, a folder, a file, or file.py:function",
         group="data",
@@ -165,7 +180,14 @@ class TrainingConfig(BaseModel):
         le=2**32 - 1,
         metavar="N",
     )
-    trainer: Any = setting(
+    model: Named = setting(
+        None,
+        "the network, in place of the recipe's: a family, torchvision:NAME, timm:NAME or file.py:CLASS",
+        group="data",
+        on_resume="keep",
+        metavar="NAME|FILE.py:CLASS",
+    )
+    trainer: Named = setting(
         None,
         "a training of your own with the Trainer protocol",
         group="data",
@@ -232,7 +254,7 @@ class StudyConfig(TrainingConfig):
     """The settings of `study.run` and `study.tune`."""
 
     samples: int = setting(20, "number of trials; the first one is --recipe", group="search", ge=1, metavar="N")
-    space: Any = setting(
+    space: Named = setting(
         "cnn", "what may vary: a name, file.py:function or package.module:function", group="search", on_resume="keep"
     )
     fix: Pairs = setting(
@@ -248,9 +270,6 @@ class StudyConfig(TrainingConfig):
         group="search",
         on_resume="keep",
         metavar="NAME|FILE|RUN",
-    )
-    model: Any = setting(
-        None, "the network: a family, torchvision:NAME, timm:NAME or file.py:CLASS", group="search", on_resume="keep"
     )
     metric: str = setting(
         "accuracy",

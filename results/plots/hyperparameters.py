@@ -74,7 +74,7 @@ def effect(run: Run, hyperparameter: str) -> go.Figure:
     is_best = numbers == table.index[0]
     colours = np.where(is_best, LIGHT.winner, LIGHT.context).tolist()
     note = f"{_at_one_epoch(run, compared, len(numbers))}; the best is blue."
-    figure = empty_figure(run, f"Effect of {plain(hyperparameter)}", note, height=310, head=8, right=12, left=56)
+    figure = empty_figure(run, f"Effect of {plain(hyperparameter)}", note, height=310, head=8, right=24, left=56)
     figure.add_scatter(
         x=[_placed(axis, int(number)) for number in numbers],
         y=(metric.scale * table.loc[numbers, metric.column]).tolist(),
@@ -91,7 +91,10 @@ def effect(run: Run, hyperparameter: str) -> go.Figure:
     ticks = {place: plain(tick) for place, tick in _fitting(axis.ticks).items()}
     title = plain(hyperparameter) + (" (logarithmic)" if axis.log else "")
     lowest = min([0.0, *axis.ticks])
-    figure.update_xaxes(title=title, range=[lowest - 0.12, 1.12], tickvals=list(ticks), ticktext=list(ticks.values()))
+    # On a line of its own: beside the lowest value there is no room in a narrow picture.
+    labels = [f"<br>{tick}" if place == _ELSEWHERE else tick for place, tick in ticks.items()]
+    figure.update_xaxes(title=title, range=[lowest - 0.12, 1.12], tickvals=list(ticks), ticktext=labels)
+    figure.update_xaxes(ticklabeloverflow="allow")
     metric_axis(figure, metric, table[metric.column], metric.words)
     return figure.update_yaxes(nticks=5)
 
@@ -180,10 +183,15 @@ def _at_one_epoch(run: Run, compared: Run, trials: int) -> str:
 
 
 def _drawn(run: Run, table: pd.DataFrame) -> list[str]:
-    """The hyperparameters that at least one of the trials in `table` drew."""
+    """The hyperparameters that at least one of the trials in `table` drew.
+
+    A field that the space gives the same value in all trials is none, although trial 0 may have another.
+    """
     prefix = "params/" if any(str(name).startswith("params/") for name in table) else "config/"
-    columns = table.filter(regex=f"^{prefix}").dropna(axis=1, how="all").columns
-    return [str(name).removeprefix(prefix) for name in columns]
+    columns = table.filter(regex=f"^{prefix}").dropna(axis=1, how="all")
+    names = {str(name): str(name).removeprefix(prefix) for name in columns}
+    varied = columns[columns.index != 0].nunique() > 1
+    return [name for column, name in names.items() if name in run.hyperparameters or varied[column]]
 
 
 _ELSEWHERE = -0.13  # the place of trials that did not draw a value inside the range

@@ -13,11 +13,12 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 @dataclass(frozen=True)
 class Table:
-    """A small table: a title, headings, and rows of text."""
+    """A small table: a title, headings, rows of text, and which columns are numbers."""
 
     title: str
     headings: list[str]
     rows: list[list[str]]
+    numbers: range
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,15 @@ def tables_and_notes(run: Run) -> tuple[list[str], list[Table]]:
     if not findings:
         return [*notes, "Nothing was found to be wrong with the images."], tables
     rows = [[each["name"], f"{each['count']:,}", each["evidence"]] for each in findings]
-    return notes, [*tables, Table("What was found", ["finding", "images", ""], rows)]
+    return notes, [*tables, Table("What was found", ["finding", "images", ""], rows, range(1, 2))]
 
 
 def _counts(counts: Mapping[str, Mapping[str, int]]) -> list[Table]:
     classes = dict.fromkeys(name for of_class in counts.values() for name in of_class)
     rows = [[name, *(f"{of_class.get(name, 0):,}" for of_class in counts.values())] for name in classes]
     rows.append(["all", *(f"{sum(of_class.values()):,}" for of_class in counts.values())])
-    return [Table("Images by class", ["class", *(name.replace("_", " ") for name in counts)], rows)]
+    headings = ["class", *(name.replace("_", " ") for name in counts)]
+    return [Table("Images by class", headings, rows, range(1, len(headings)))]
 
 
 def pictures(run: Run) -> list[Image]:

@@ -9,7 +9,8 @@ from PIL import Image, ImageDraw
 
 from study.errors import DataError
 
-TILE, GAP, TITLE = 64, 2, 160  # pixels
+TILE, GAP, LETTER = 64, 2, 6  # pixels
+LONGEST_TITLE = 26  # letters
 
 
 def write(path: Path, rows: Sequence[tuple[str, Sequence[NDArray[np.uint8]]]]) -> None:
@@ -19,17 +20,18 @@ def write(path: Path, rows: Sequence[tuple[str, Sequence[NDArray[np.uint8]]]]) -
         DataError: the file cannot be written.
     """
     columns = max((len(images) for _, images in rows), default=0)
-    sheet = Image.new("RGB", (TITLE + columns * (TILE + GAP), max(1, len(rows)) * (TILE + GAP)), "white")
+    left = 8 + LETTER * min(LONGEST_TITLE, max((len(title) for title, _ in rows), default=0))
+    sheet = Image.new("RGB", (left + columns * (TILE + GAP), max(1, len(rows)) * (TILE + GAP)), "white")
     draw = ImageDraw.Draw(sheet)
     for row, (title, images) in enumerate(rows):
         top = row * (TILE + GAP)
-        draw.text((4, top + TILE // 2 - 6), title[:26], fill="black")
+        draw.text((4, top + TILE // 2 - 6), title[:LONGEST_TITLE], fill="black")
         for column, image in enumerate(images):
             tile = Image.fromarray(image.squeeze()).convert("RGB")
             tile.thumbnail((TILE, TILE))
             # Small images are enlarged pixel by pixel, so that they look as they are.
             tile = tile.resize(_enlarged(tile.size), Image.Resampling.NEAREST)
-            sheet.paste(tile, (TITLE + column * (TILE + GAP), top))
+            sheet.paste(tile, (left + column * (TILE + GAP), top))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         sheet.save(path)

@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from study.errors import DataError
+from study.storage.files import scratch_folder
 
 # Any fixed number would do. It feeds RandomState, whose streams are frozen for good (NumPy's NEP 19).
 SPLIT_SEED = 10
@@ -312,11 +312,11 @@ def _select_mapped(split: MappedSplit, chosen: NDArray[np.bool_]) -> MappedSplit
     try:
         if not file.exists():
             # Not /tmp, which may be another disk, and a name of its own, as another process may do the same.
-            with TemporaryDirectory(prefix=".partial-", dir=file.parent) as scratch:
-                with (Path(scratch) / file.name).open("wb") as opened:
+            with scratch_folder(file.parent) as scratch:
+                with (scratch / file.name).open("wb") as opened:
                     for start in range(0, len(chosen), CHUNK):
                         opened.write(split.images[start : start + CHUNK][chosen[start : start + CHUNK]].data)
-                os.replace(Path(scratch) / file.name, file)
+                os.replace(scratch / file.name, file)
     except OSError as error:
         raise DataError(f"{file} cannot be written: {error.strerror}") from None
     return MappedSplit.open(file, shape, split.labels[chosen])

@@ -19,7 +19,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -30,6 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from study.data.dataset import DataOptions, MappedSplit, Split
 from study.errors import DataError
+from study.storage.files import scratch_folder
 
 # Images that are all of one size are kept as they are up to this height and width, otherwise resized to the default.
 LARGEST_OWN_SIZE = 96
@@ -249,8 +249,7 @@ def decode(sources: Sources, options: DataOptions, target: Target | None = None)
         found = _find(index)
         if found is None:
             target = target or choose_target(sources, options)
-            with TemporaryDirectory(prefix=".partial-", dir=cache, ignore_cleanup_errors=True) as name:
-                scratch = Path(name)
+            with scratch_folder(cache) as scratch:
                 content, meta = _decode_into(scratch / "images", sources, target)
                 images = f"{_short_digest({'version': VERSION, 'target': asdict(target)}, content)}.images"
                 (scratch / "index.json").write_text(json.dumps({"images": images, "target": asdict(target), **meta}))

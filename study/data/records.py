@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
 from study.data.dataset import DataOptions, Split
 from study.errors import DataError
+from study.storage.files import scratch_folder
 
 # What the suite, or torchvision, keeps in a data directory.
 OURS = (
@@ -81,8 +81,8 @@ def ensure(data_dir: Path, files: Sequence[RecordFile], make: Callable[[Path], I
         _refuse_foreign(data_dir)
         if are_present(data_dir, files):
             return
-        with TemporaryDirectory(prefix=".partial-", dir=data_dir, ignore_cleanup_errors=True) as scratch:
-            write(make(Path(scratch).resolve()), data_dir, files, Path(scratch))
+        with scratch_folder(data_dir) as scratch:
+            write(make(scratch.resolve()), data_dir, files, scratch)
     except FileExistsError:
         raise DataError(f"data directory {data_dir} is a file, not a directory") from None
     except OSError as error:

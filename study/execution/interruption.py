@@ -24,8 +24,9 @@ class Interruption(ProcessLocal, tune.Stopper):
     """
 
     def __init__(self, time_budget_s: float | None = None) -> None:
-        self._deadline = None if time_budget_s is None else time.monotonic() + time_budget_s
+        self._time_budget_s = time_budget_s
         self.reason: str | None = None
+        self.start_of_search()
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
@@ -38,6 +39,10 @@ class Interruption(ProcessLocal, tune.Stopper):
     def ask(self, reason: str) -> None:
         """Asks for the end of the trials that run now, such as "target reached"."""
         self.reason = self.reason or reason
+
+    def start_of_search(self) -> None:
+        """The time budget counts from now on."""
+        self._deadline = None if self._time_budget_s is None else time.monotonic() + self._time_budget_s
 
     def end_of_search(self) -> None:
         """Cancels the time budget and the reasons given to `ask`, which bound the search only. Signals stay."""

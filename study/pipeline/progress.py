@@ -203,7 +203,8 @@ class Progress:
         if "role" not in labels:
             return f"trial {number}"
         of_trial = f" of trial {labels['trial']}" if "trial" in labels else ""
-        return f"{str(labels['role']).replace('_', ' ')}{of_trial}, seed {labels['seed']}"
+        fold = f", fold {labels['fold']}" if "fold" in labels else ""
+        return f"{str(labels['role']).replace('_', ' ')}{of_trial}, seed {labels['seed']}{fold}"
 
     def _value(self, trial: TrialState) -> float | None:
         return trial.epochs[-1].metrics.get(f"val_{self._metric.name}") if trial.epochs else None

@@ -3,9 +3,12 @@
 import errno
 import json
 import os
+import platform
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 
@@ -31,6 +34,21 @@ def remove_leftovers(path: Path) -> None:
         process = leftover.suffix[1:]
         if process.isdigit() and int(process) != os.getpid() and not _is_alive(int(process)):
             leftover.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """A folder of this process in `parent`, which is gone when the block ends.
+
+    Those that killed processes of this machine left behind are removed first.
+    """
+    prefix = f".partial-{platform.node()}-"
+    for leftover in parent.iterdir():
+        process = leftover.name.removeprefix(prefix).partition("-")[0]
+        if leftover.name.startswith(prefix) and process.isdigit() and not _is_alive(int(process)):
+            shutil.rmtree(leftover, ignore_errors=True)
+    with TemporaryDirectory(prefix=f"{prefix}{os.getpid()}-", dir=parent, ignore_cleanup_errors=True) as name:
+        yield Path(name)
 
 
 def _is_alive(process: int) -> bool:

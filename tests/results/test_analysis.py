@@ -84,7 +84,7 @@ def test_the_runs_optuna_study_has_its_states_and_steps(run: results.Run) -> Non
     assert optuna.visualization.plot_optimization_history(run.to_optuna()).data
 
 
-def test_importance_finds_the_knob_that_decides(run: results.Run) -> None:
+def test_importance_finds_the_hyperparameter_that_decides(run: results.Run) -> None:
     shares = analysis.importance(run)
     assert shares.index[0] == "lr"
     assert shares.attrs["trials"] == 8
@@ -152,7 +152,7 @@ def test_bins_hold_every_value_between_edges_of_three_digits(values: list[float]
     assert edges == [float(f"{edge:.3g}") for edge in edges]
 
 
-def test_a_knob_that_no_trial_drew_has_no_effects(run: results.Run) -> None:
+def test_a_hyperparameter_that_no_trial_drew_has_no_effects(run: results.Run) -> None:
     with pytest.raises(KeyError, match="no trial has drawn 'nothing'"):
         results.effects(run, "nothing")
 

@@ -20,8 +20,8 @@ Make = Callable[..., results.Run]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    def make_it(trials: list[MadeTrial], knobs: dict[str, Any] = HYPERPARAMETERS, **more: Any) -> results.Run:
-        return made_run(tmp_path / "made", trials, knobs, **more)
+    def make_it(trials: list[MadeTrial], hyperparameters: dict[str, Any] = HYPERPARAMETERS, **more: Any) -> results.Run:
+        return made_run(tmp_path / "made", trials, hyperparameters, **more)
 
     return make_it
 
@@ -85,16 +85,16 @@ def test_a_share_never_passes_one(make: Make) -> None:
 )
 def test_the_outermost_of_ordered_choices_is_an_edge(make: Make, choices: list[Any], best: Any, added: str) -> None:
     others = [choice for choice in choices if choice != best]
-    config = [{"knob": best if abs(n - 20) < 4 else others[n % 2]} for n in range(TRIALS)]
+    config = [{"field": best if abs(n - 20) < 4 else others[n % 2]} for n in range(TRIALS)]
     trials = [replace(trial, config=each) for trial, each in zip(sound(), config, strict=True)]
-    [finding] = found(make(trials, {"knob": CategoricalDistribution(choices)}), "best on an edge")
-    assert finding.suggestion == f"Add {added} to the choices of knob."
+    [finding] = found(make(trials, {"field": CategoricalDistribution(choices)}), "best on an edge")
+    assert finding.suggestion == f"Add {added} to the choices of field."
 
 
 @pytest.mark.parametrize("choices", [["cosine", "step", "none"], [True, False], [0.0, 0.1, 0.2]])
 def test_choices_with_nothing_beyond_have_no_edge(make: Make, choices: list[Any]) -> None:
-    trials = [replace(trial, config={"knob": choices[min(abs(n - 20) // 6, 1)]}) for n, trial in enumerate(sound())]
-    assert not found(make(trials, {"knob": CategoricalDistribution(choices)}), "best on an edge")
+    trials = [replace(trial, config={"field": choices[min(abs(n - 20) // 6, 1)]}) for n, trial in enumerate(sound())]
+    assert not found(make(trials, {"field": CategoricalDistribution(choices)}), "best on an edge")
 
 
 def test_a_range_of_which_everything_diverged_is_named(make: Make) -> None:
@@ -186,7 +186,7 @@ def test_a_winner_that_is_worse_on_rare_classes_is_told(make: Make, balanced: fl
         assert "82.0% accuracy on the test images, but 60.0% on the average over classes" in findings[0].evidence
 
 
-def test_too_few_trials_for_the_knobs_are_told(make: Make) -> None:
+def test_too_few_trials_for_the_hyperparameters_are_reported(make: Make) -> None:
     [finding] = found(make(sound()[16:25]), "too few trials")
     assert finding.evidence.startswith("9 usable trials for 2 hyperparameters")
 

@@ -50,7 +50,7 @@ def test_show_names_the_mean_of_several_seeds(capsys: pytest.CaptureFixture[str]
     assert line.split()[-1] == "65.00%"
 
 
-def test_show_of_a_study_that_goes_on_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_of_a_running_study_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     made_run(Path("runs/going"), TRIALS[:2], HYPERPARAMETERS, status="running", ended=None)
     assert main(["show", "runs/going"]) == 0
     assert "No verdict yet: the study is running." in capsys.readouterr().out

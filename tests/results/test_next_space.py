@@ -39,19 +39,19 @@ def propose(
 
 
 def test_an_edge_is_moved_outwards_and_all_else_stays(tmp_path: Path) -> None:
-    knobs = search_spaces.hyperparameters(propose(tmp_path, sound(1.0)))
-    assert knobs == {**HYPERPARAMETERS, "lr": FloatDistribution(1e-3, 0.464, log=True)}
+    drawn = search_spaces.hyperparameters(propose(tmp_path, sound(1.0)))
+    assert drawn == {**HYPERPARAMETERS, "lr": FloatDistribution(1e-3, 0.464, log=True)}
 
 
 def test_a_range_that_fails_is_left_out(tmp_path: Path) -> None:
-    knobs = search_spaces.hyperparameters(propose(tmp_path, failing(sound(), [35, 36, 37, 38, 39])))
-    assert knobs["lr"] == FloatDistribution(1e-3, 0.0588, log=True)
+    drawn = search_spaces.hyperparameters(propose(tmp_path, failing(sound(), [35, 36, 37, 38, 39])))
+    assert drawn["lr"] == FloatDistribution(1e-3, 0.0588, log=True)
 
 
 def test_a_choice_that_fails_is_left_out(tmp_path: Path) -> None:
     numbers = [number for number, trial in enumerate(sound()) if trial.config["batch_size"] == 128]
-    knobs = search_spaces.hyperparameters(propose(tmp_path, failing(sound(), numbers)))
-    assert knobs["batch_size"] == optuna.distributions.CategoricalDistribution([32, 64])
+    drawn = search_spaces.hyperparameters(propose(tmp_path, failing(sound(), numbers)))
+    assert drawn["batch_size"] == optuna.distributions.CategoricalDistribution([32, 64])
 
 
 def test_a_study_that_asks_for_nothing_gets_its_space_again(tmp_path: Path) -> None:
@@ -68,12 +68,12 @@ def test_only_the_branch_at_the_edge_is_widened(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(search_spaces.SPACES))
 def test_every_space_of_ours_can_be_proposed_from(tmp_path: Path, name: str) -> None:
-    knobs = search_spaces.hyperparameters(search_spaces.SPACES[name])
+    ranges = search_spaces.hyperparameters(search_spaces.SPACES[name])
     drawn = search_spaces.draws(search_spaces.SPACES[name], 40)
     trials = [MadeTrial(fields, [0.5 + 0.2 * fields.get("lr", 0)] * 9) for fields in (each.fields for each in drawn)]
-    run = made_run(tmp_path / "made", trials, knobs, space=name)
+    run = made_run(tmp_path / "made", trials, ranges, space=name)
     (tmp_path / "next.py").write_text(results.next_space(run))
-    assert set(search_spaces.hyperparameters(search_spaces.load(f"{tmp_path / 'next.py'}:space"))) == set(knobs)
+    assert set(search_spaces.hyperparameters(search_spaces.load(f"{tmp_path / 'next.py'}:space"))) == set(ranges)
 
 
 def test_nothing_that_a_run_holds_becomes_code(tmp_path: Path) -> None:

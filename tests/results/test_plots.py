@@ -10,9 +10,11 @@ from pathlib import Path
 import plotly.graph_objects as go
 import pytest
 import reported_run
+from made_run import MadeTrial, made_run, write_events
+from optuna.distributions import FloatDistribution
 from reported_run import RUNGS
 
-from results import Run, analysis, palette, plots
+from results import Run, analysis, load_run, palette, plots
 
 FIGURES: dict[str, Callable[[Run], go.Figure]] = {
     "learning curves": plots.learning_curves,
@@ -23,7 +25,7 @@ FIGURES: dict[str, Callable[[Run], go.Figure]] = {
     "effect of a number": partial(plots.effect, hyperparameter="lr"),
     "effect of an option": partial(plots.effect, hyperparameter="optimizer"),
     "effect of a switch": partial(plots.effect, hyperparameter="batch_norm"),
-    "effect of a knob that is not always drawn": partial(plots.effect, hyperparameter="momentum"),
+    "effect of a hyperparameter that is not always drawn": partial(plots.effect, hyperparameter="momentum"),
     "accuracies": plots.accuracies,
     "confusion matrix": plots.confusion_matrix,
     "per class": plots.per_class,
@@ -89,21 +91,29 @@ def test_the_incumbent_never_falls_and_ends_at_the_best_epoch_of_all(run: Run) -
     assert plots.incumbent(run, "epochs").data[0].x[-1] == len(run.epochs)
 
 
-def test_parallel_coordinates_has_one_axis_for_each_knob_and_one_line_for_each_ranked_trial(run: Run) -> None:
+def test_parallel_coordinates_has_one_axis_for_each_hyperparameter_and_one_line_for_each_ranked_trial(run: Run) -> None:
     figure = plots.parallel_coordinates(run)
     lines = sum(list(trace.x).count(None) for trace in figure.data)
     assert lines == len(analysis.leaderboard(run))
     assert len(figure.layout.shapes) == len(run.hyperparameters) + 1
 
 
-def test_a_trial_that_did_not_draw_a_knob_passes_its_axis_where_it_says_not_drawn(run: Run) -> None:
+def test_a_field_that_only_the_first_trial_has_otherwise_is_no_hyperparameter(tmp_path: Path) -> None:
+    trials = [MadeTrial({"dropout": at / 10, "padding": "same" if at else "valid"}, [0.5 + at / 20]) for at in range(4)]
+    made = made_run(tmp_path / "made", trials, {"dropout": FloatDistribution(0.0, 0.5)})
+    texts = [annotation.text for annotation in plots.parallel_coordinates(made).layout.annotations]
+    assert "<b>dropout</b>" in texts
+    assert "<b>padding</b>" not in texts
+
+
+def test_a_trial_that_did_not_draw_a_hyperparameter_passes_its_axis_where_it_says_not_drawn(run: Run) -> None:
     texts = [annotation.text for annotation in plots.parallel_coordinates(run).layout.annotations]
     assert "not drawn" in texts
     drawn = analysis.leaderboard(run)["config/momentum"].notna().sum()
     assert len(plots.effect(run, "momentum").data[0].x) == drawn
 
 
-def test_a_logarithmic_knob_has_a_logarithmic_axis(run: Run) -> None:
+def test_a_logarithmic_hyperparameter_has_a_logarithmic_axis(run: Run) -> None:
     dots = plots.effect(run, "lr").data[0]
     at = {text.split("<br>")[0]: x for text, x in zip(dots.text, dots.x, strict=True)}
     assert at["trial 0"] == pytest.approx(0.1084, abs=1e-3)  # log(0.001 / 0.0005) / log(0.3 / 0.0005)
@@ -152,9 +162,30 @@ def test_the_published_losses_are_marked_in_a_baseline_run_only(run: Run, baseli
 
 
 def test_a_name_that_looks_like_markup_is_shown_as_it_is(tmp_path: Path) -> None:
-    knob = {"name": "CategoricalDistribution", "attributes": {"choices": ["sgd", "adamw"]}}
-    run = reported_run.search(tmp_path / "made", knobs={"optimizer": knob, "<b>x": knob})
+    optimizer = {"name": "CategoricalDistribution", "attributes": {"choices": ["sgd", "adamw"]}}
+    run = reported_run.search(tmp_path / "made", knobs={"optimizer": optimizer, "<b>x": optimizer})
     run.trials["config/<b>x"] = "<a href='https://example.org'>"
     figure = plots.parallel_coordinates(run)
     assert "<b>&lt;b&gt;x</b>" in [annotation.text for annotation in figure.layout.annotations]
     assert "<a" not in figure.to_json().replace("\\u003c", "<")
+
+
+def test_the_pareto_front_of_a_counted_cost_has_the_trials_that_no_other_beats_in_both(tmp_path: Path) -> None:
+    made = made_run(tmp_path / "run", [MadeTrial({"lr": 0.01}, [accuracy]) for accuracy in (0.5, 0.6, 0.4, 0.7)], {})
+    log = made.path / "epochs.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    for line in lines:
+        if line["event"] == "trial":
+            counted = (100, 200, 300, 200)[line["number"]]
+            line["costs"] = {"parameters": counted, "multiply_adds": 7, "file_bytes": 4 * counted}
+    write_events(log, lines)
+    run = load_run(made.path)
+    assert run.trials["parameters"].tolist() == [100, 200, 300, 200]
+    others, front = plots.accuracy_against_cost(run, cost="parameters").data
+    assert list(front.x) == [100, 200]
+    assert list(front.y) == [50.0, 70.0]
+    assert list(others.x) == [200, 300]
+    with pytest.raises(plots.NothingToPlot, match="All these trials cost the same: 7 multiply-adds"):
+        plots.accuracy_against_cost(run, cost="multiply_adds")
+    with pytest.raises(plots.NothingToPlot, match="has not recorded the parameters"):
+        plots.accuracy_against_cost(made, cost="parameters")

@@ -291,7 +291,7 @@ def test_synthetic_images_are_named_in_the_title_and_over_every_part(run: Run, o
     assert "no number on this page says anything about real ones" in page.locator("header").inner_text()
 
 
-def test_a_study_that_goes_on_has_no_verdict_but_a_best_so_far(opened: Reader, tmp_path: Path) -> None:
+def test_a_running_study_has_no_verdict_but_a_best_so_far(opened: Reader, tmp_path: Path) -> None:
     run = reported_run.search(tmp_path / "going", 6, final=False, status="running", ended=None)
     page = opened(run)
     assert page.locator(".verdict").inner_text() == "No verdict yet."
@@ -326,7 +326,7 @@ def test_a_baseline_run_is_set_beside_the_publication(opened: Reader, tmp_path: 
     assert "--seeds 3" in page.locator("pre").inner_text()
 
 
-def test_a_baseline_run_that_goes_on_shows_its_losses_so_far(opened: Reader, tmp_path: Path) -> None:
+def test_a_running_baseline_run_shows_its_losses_so_far(opened: Reader, tmp_path: Path) -> None:
     path = reported_run.baseline(tmp_path / "seeds").path
     for name in ("metrics.json", "predictions.csv"):
         (path / "final" / name).unlink()
@@ -382,3 +382,21 @@ def test_two_hundred_trials_fit_into_eight_megabytes_with_plotly_in_it_once(tmp_
     page = report.write(reported_run.search(tmp_path / "many", 200))
     assert page.stat().st_size < 8e6
     assert len(re.findall(r"plotly\.js v\d", page.read_text())) == 1
+
+
+def test_the_costs_of_winner_and_baseline_and_the_model_card_are_on_the_page(tmp_path: Path) -> None:
+    made = reported_run.search(tmp_path / "made")
+    assert "Costs in use" not in report.render(made)
+    assert "final/README.md" not in report.render(made)
+    file = made.path / "final" / "metrics.json"
+    content = json.loads(file.read_text())
+    counted = {"parameters": 76_538, "multiply_adds": 464_096, "file_bytes": 309_325}
+    content["winner"]["costs"] = {**counted, "seconds_batch_1": 0.002, "device": "cpu", "threads": 1}
+    content["winner"]["unused"] = {"kernel": "model is 'mine.py:Net'"}
+    file.write_text(json.dumps(content))
+    (made.path / "final" / "README.md").write_text("# card")
+    page = report.render(results.load_run(made.path))
+    assert "Costs in use (times on cpu, 1 threads)" in page
+    assert '<td>parameters</td><td class="number">76,538</td>' in page
+    assert '<a href="final/README.md">' in page
+    assert "not used" in page

@@ -45,9 +45,9 @@ def shown(run: Run) -> str:
 def test_the_section_has_the_counts_by_class_and_split_the_findings_and_the_contact_sheet(tmp_path: Path) -> None:
     page = render(run_with(tmp_path / "run", FOUND))
     section = page[page.index('<section id="data">') :].partition("</section>")[0]
-    assert "<td>cat</td><td>900</td><td>90</td><td>90</td>" in section
-    assert "<td>all</td><td>1,000</td><td>100</td><td>100</td>" in section
-    assert "<td>equal images in training</td><td>4</td>" in section
+    assert '<td class="text">cat</td><td class="number">900</td>' in section
+    assert '<td class="text">all</td><td class="number">1,000</td>' in section
+    assert '<td class="text">equal images in training</td><td class="number">4</td>' in section
     picture = base64.b64encode((tmp_path / "run" / "data" / "classes.png").read_bytes()).decode()
     assert f'src="data:image/png;base64,{picture}"' in section
     assert "&lt;dog&gt;" in section

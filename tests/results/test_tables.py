@@ -45,7 +45,7 @@ def test_the_trials_table_is_as_documented(run: results.Run) -> None:
     trials = run.trials
     assert trials.index.name == "number"
     assert trials.index.dtype == "int64"
-    columns = ["trial_id", "status", "stop_reason", *(f"config/{knob}" for knob in HYPERPARAMETERS), "seed", "epochs"]
+    columns = ["trial_id", "status", "stop_reason", *(f"config/{name}" for name in HYPERPARAMETERS), "seed", "epochs"]
     columns += ["training_iteration", "train_loss", "val_loss", "val_accuracy", "best_val_accuracy", "best_epoch"]
     assert list(trials.columns) == [*columns, "time_total_s", "started", "ended"]
     assert trials["status"].tolist() == ["completed", "stopped", "diverged", "interrupted"]

@@ -63,7 +63,7 @@ def test_only_this_machine_is_answered_and_only_the_report(run: results.Run, ser
     assert get(server, "/../study.json")[0].status == 404
 
 
-def test_a_run_that_cannot_be_read_is_said_and_the_server_goes_on(run: results.Run, server: ReportServer) -> None:
+def test_a_run_that_cannot_be_read_is_said_and_the_server_continues(run: results.Run, server: ReportServer) -> None:
     content = (run.path / "study.json").read_text()
     (run.path / "study.json").write_text("{")
     answer, said = get(server, "/")

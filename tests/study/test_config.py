@@ -132,3 +132,12 @@ def test_a_run_made_before_a_setting_existed_has_the_value_of_that_time() -> Non
     assert began.space == "cnn-wide"  # what was called cnn then
     assert began.fix == {"lr": "0.1"}
     assert began.recipe == ["baseline"]
+
+
+@pytest.mark.parametrize("name", ["recipe", "space", "warm_start", "model", "dataset", "trainer", "log_to", "fix"])
+@pytest.mark.parametrize("value", [0.5, True, [0.5], [None], b"x"], ids=repr)
+def test_a_value_of_a_type_that_no_setting_has_is_one_line(name: str, value: object) -> None:
+    with pytest.raises(UsageError) as error:
+        validate(StudyConfig, {name: value})
+    assert str(error.value).startswith(f"{name} is ")
+    assert "\n" not in str(error.value)

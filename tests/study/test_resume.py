@@ -134,7 +134,7 @@ def test_wherever_it_was_cut_off_what_comes_next_is_what_came_next(finished: res
             assert config["recipe"] == finished.recipe(event["number"])
 
 
-def test_a_resting_trial_whose_state_made_room_is_trained_again_to_the_same_result(
+def test_a_paused_trial_whose_state_made_room_is_trained_again_to_the_same_result(
     finished: results.Run, synthetic_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "PAUSED_STATES", 0)
@@ -164,7 +164,7 @@ def test_after_a_power_cut_nothing_but_the_record_is_needed(finished: results.Ru
 
 
 @pytest.mark.parametrize("damage", ["none", "cut off", "a bit fell over"])
-def test_a_training_goes_on_from_its_state_and_begins_again_where_that_is_damaged(
+def test_a_training_continues_from_its_state_and_begins_again_where_that_is_damaged(
     synthetic: Split, tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both ways it reports what an undisturbed training does."""

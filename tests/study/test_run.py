@@ -149,7 +149,7 @@ def test_the_same_seed_gives_the_same_trials_table_times_aside(
     assert metrics_without_times(again) == metrics_without_times(finished)
 
 
-def test_a_diverged_trial_frees_its_slot_and_the_study_goes_on(
+def test_a_diverged_trial_frees_its_slot_and_the_study_continues(
     local_ray: None, synthetic_dir: Path, spaces: Path, tmp_path: Path
 ) -> None:
     assert study(synthetic_dir, tmp_path, "diverging", "--space", f"{spaces}:diverging") == 0

@@ -44,3 +44,15 @@ def test_the_end_of_the_search_lifts_its_budget_and_no_signal() -> None:
     interruption.reason = "SIGTERM"
     interruption.end_of_search()
     assert interruption.stop_all()
+
+
+def test_the_time_budget_counts_from_the_start_of_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("study.execution.interruption.time.monotonic", lambda: now)
+    interruption = Interruption(time_budget_s=60.0)
+    now = 155.0  # the images were checked
+    interruption.start_of_search()
+    now = 200.0
+    assert not interruption.stop_all()
+    now = 215.0
+    assert interruption.stop_all()

@@ -26,7 +26,7 @@ class Fails:
 
 @pytest.fixture
 def settings(local_ray: None, synthetic_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    monkeypatch.setattr("study.api.STUDY_PHASES", [Fails(), *phases.STUDY_PHASES[:1]])
+    monkeypatch.setattr("study.api.STUDY_PHASES", [Fails(), *phases.STUDY_PHASES[:2]])
     place = {"data_dir": synthetic_dir, "runs_dir": tmp_path, "dataset": "synthetic"}
     return {
         **place,

@@ -63,7 +63,9 @@ def test_three_epochs_saved_and_three_restored_give_the_bits_of_six(train: Split
 
 
 @pytest.mark.parametrize("batch_size", [16, 4, 100])  # with oneDNN, without, and in two passes
-def test_a_state_taken_in_mid_epoch_goes_on_to_the_same_bits(train: Split, validation: Split, batch_size: int) -> None:
+def test_a_state_taken_in_mid_epoch_continues_to_the_same_bits(
+    train: Split, validation: Split, batch_size: int
+) -> None:
     recipe, states = SMALL.with_fields({"batch_size": batch_size}), []
 
     def save(training: Training) -> None:
