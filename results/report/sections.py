@@ -123,11 +123,10 @@ def _replicates(run: Run) -> list[Table]:
         if row["hyperparameter"] not in repeated.ranges.index
     ]
     ranges = [[str(name), *(word(row[each]) for each in row.index)] for name, row in repeated.ranges.iterrows()]
-    return [
-        Table("The study and its replicates", ["", "winner", "baseline", "points", "verdict"], scores),
-        *([Table("Choices that won", ["hyperparameter", "value", "studies"], choices)] if choices else []),
-        *([Table("Numbers that won", ["hyperparameter", "median", "lowest", "highest"], ranges)] if ranges else []),
-    ]
+    scored = Table("The study and its replicates", ["", "winner", "baseline", "points", "verdict"], scores, range(1, 4))
+    chosen = Table("Choices that won", ["hyperparameter", "value", "studies"], choices, range(0))
+    numbers = Table("Numbers that won", ["hyperparameter", "median", "lowest", "highest"], ranges, range(1, 4))
+    return [table for table in (scored, chosen, numbers) if table.rows]
 
 
 def _search(run: Run) -> Section:
