@@ -1,6 +1,7 @@
 """What the report shows of candidate label errors and replicates, without a browser."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -37,8 +38,8 @@ def test_replicates_are_a_table_with_what_each_found_and_what_came_back(tmp_path
     run = load_run(path)
     assert [each.path.name for each in run.replicates] == ["1", "2"]
     page = report.render(run)
-    text = " ".join(page[page.index("The study and its replicates") :].split())
-    assert "<td>replicate 2</td>" in text
+    text = re.sub("<t[hd][^>]*>", "<td>", " ".join(page[page.index("The study and its replicates") :].split()))
+    assert "<td>replicate 2<" in text
     winner = run.final["winner"]["recipe"]["optimizer"] if run.final is not None else ""
     assert f"<td>optimizer</td><td>{winner}</td><td>3 of 3</td>" in text
     assert "Replicates" in page
