@@ -62,18 +62,21 @@ class Event:
 @dataclass(frozen=True, kw_only=True)
 class TrialStarted(Event):
     """A trial begins. `config` has the Recipe fields that its space set (all of them outside a search), `params` what
-    was drawn from Optuna where that differs from `config`, `seed` the Recipe's seed."""
+    was drawn from Optuna where that differs from `config`, `seed` the Recipe's seed, `costs` the parameters,
+    multiply_adds and file_bytes of its network where they are known."""
 
     kind = "trial"
     config: Mapping[str, Any]
     seed: int
     trial_id: str | None = None
     params: Mapping[str, Any] | None = None
+    costs: Mapping[str, int] | None = None
 
     def _own(self) -> dict[str, Any]:
         named = {} if self.trial_id is None else {"trial_id": self.trial_id}
         drawn = {} if self.params is None else {"params": dict(self.params)}
-        return {**named, "config": dict(self.config), **drawn, "seed": self.seed}
+        costs = {} if self.costs is None else {"costs": dict(self.costs)}
+        return {**named, "config": dict(self.config), **drawn, "seed": self.seed, **costs}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +154,12 @@ def from_json(content: Mapping[str, Any]) -> Event:
             config = dict(content["config"])
             seed = content["seed"] if "seed" in content else config["seed"]
             return TrialStarted(
-                **common, config=config, seed=seed, trial_id=content.get("trial_id"), params=content.get("params")
+                **common,
+                config=config,
+                seed=seed,
+                trial_id=content.get("trial_id"),
+                params=content.get("params"),
+                costs=content.get("costs"),
             )
         case "epoch":
             return EpochFinished(

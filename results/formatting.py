@@ -34,6 +34,14 @@ def mean_accuracy(side: Mapping[str, Any]) -> float:
     return sum(float(each["accuracy"]) for each in side["seeds"]) / len(side["seeds"])
 
 
+NOT_USED = "not used"
+
+
+def used(side: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe of a side of final/metrics.json; what its network and optimizer ignore is said in its place."""
+    return {name: NOT_USED if name in side.get("unused", {}) else value for name, value in side["recipe"].items()}
+
+
 # What a terminal or a browser acts on instead of showing it: C0 and C1 controls, among them escape sequences and line
 # breaks, halves of characters, and what turns the direction of writing around.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

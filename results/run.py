@@ -35,10 +35,11 @@ class Run:
             (completed, stopped, diverged, failed; paused at a rung, running, or interrupted with the study),
             `stop_reason` (str), `config/<field>` (the type of the field, missing where it was not drawn),
             `params/<name>` (what Optuna drew, only where a trial's config differs from it), `seed`, `epochs`,
-            `training_iteration` (int64), `train_loss`, `val_loss` (nats), `val_accuracy` (fraction), a `val_<name>`
-            for every other metric that was measured (all of these at the last epoch), `best_val_<metric>` (of the
-            selecting metric), `best_epoch` (Int64, from 1), `time_total_s` (seconds), `started`, `ended` (seconds
-            since 1970).
+            `parameters`, `multiply_adds` (of one image) and `file_bytes` of the network (Int64, only where they were
+            recorded), `training_iteration` (int64), `train_loss`, `val_loss` (nats), `val_accuracy` (fraction), a
+            `val_<name>` for every other metric that was measured (all of these at the last epoch), `best_val_<metric>`
+            (of the selecting metric), `best_epoch` (Int64, from 1), `time_total_s` (seconds), `started`, `ended`
+            (seconds since 1970).
         epochs: one row per trial and epoch, by number and epoch. RangeIndex. Columns `number`, `trial_id`,
             `training_iteration` (from 1), `train_loss`, `val_loss` (nats), `val_accuracy` (fraction), `val_<name>` of
             other metrics, `seconds`, `time_total_s` (seconds), `time` (seconds since 1970).

@@ -157,6 +157,18 @@ class BestFile(Model):
     trial: Count
 
 
+class Costs(Model):
+    """What a network costs; times only where they were measured."""
+
+    parameters: Count
+    multiply_adds: Count
+    file_bytes: Count
+    seconds_batch_1: Seconds | None = None
+    seconds_batch_64: Seconds | None = None
+    device: str = ""
+    threads: Count | None = None
+
+
 class FinalSeed(Model):
     seed: Integer
     accuracy: Share
@@ -169,6 +181,8 @@ class Side(Model):
     accuracy: Share
     interval: Interval
     n: Annotated[int, Field(ge=1, le=_LARGEST)]
+    unused: dict[str, str] = {}
+    costs: Costs | None = None
     seeds: Annotated[list[FinalSeed], Field(min_length=1)]
 
 
@@ -250,6 +264,7 @@ class _Started(_Labels):
     params: dict[str, Scalar] | None = None
     trial_id: str | None = None
     seed: Count
+    costs: Costs | None = None
 
 
 class _Epoch(_Labels):

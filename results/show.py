@@ -11,7 +11,7 @@ from rich.text import Text
 from results.analysis import epochs_saved, leaderboard
 from results.doctor import diagnose
 from results.evidence import sentences
-from results.formatting import count, mean_accuracy, on_one_line, recipe_in_words, word
+from results.formatting import count, mean_accuracy, on_one_line, recipe_in_words, used, word
 from results.published import against_publication
 from results.run import Run
 
@@ -131,9 +131,12 @@ def _difference(run: Run, console: Console) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for heading in ("field", "baseline", f"{best} (trial {number})"):
         table.add_column(heading)
-    for name, value in run.recipe(number).items():
-        if name not in ("seed", "epochs") and value != run.baseline.get(name):
-            table.add_row(_plain(name), _plain(word(run.baseline.get(name))), _plain(word(value)))
+    mine, base = run.recipe(number), run.baseline
+    if run.final is not None and "winner" in run.final:
+        mine, base = used(run.final["winner"]), used(run.final["baseline"])
+    for name, value in mine.items():
+        if name not in ("seed", "epochs") and value != base.get(name):
+            table.add_row(_plain(name), _plain(word(base.get(name))), _plain(word(value)))
     console.print()
     if table.row_count:
         console.print(table)

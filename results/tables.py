@@ -12,6 +12,7 @@ from results.events import State, TrialState
 from results.metric import MetricInfo
 
 _METRICS = ("train_loss", "val_loss", "val_accuracy")  # of every study, in this order
+COUNTED_COSTS = ("parameters", "multiply_adds", "file_bytes")
 _TIMES = ("seconds", "time_total_s", "time")
 
 
@@ -72,12 +73,21 @@ def trials_table(
             **_drawn("config", configs, () if derived else hyperparameters, numbers),
             **(_drawn("params", params, hyperparameters, numbers) if derived else {}),
             "seed": pd.Series([trial.started.seed for trial in trials], numbers, "int64"),
+            **_costs(trials, numbers),
             **measured_columns(epochs, numbers, metric),
             "started": pd.Series([trial.started.time for trial in trials], numbers, "float64"),
             "ended": pd.Series([None if end is None else end.time for end in ends], numbers, "float64"),
         },
         index=numbers,
     )
+
+
+def _costs(trials: Sequence[TrialState], numbers: "pd.Index[int]") -> dict[str, "pd.Series[Any]"]:
+    """What each trial's network costs; no column where no trial has recorded it."""
+    found = [trial.started.costs or {} for trial in trials]
+    if not any(found):
+        return {}
+    return {name: pd.Series([each.get(name) for each in found], numbers, "Int64") for name in COUNTED_COSTS}
 
 
 def _status(trial: TrialState, is_running: bool) -> str:

@@ -34,12 +34,13 @@ from study.pipeline.prepare_run import Request, resume_run, start_run
 from study.pipeline.resume_settings import merge_resume_arguments
 from study.pipeline.run_context import RunContext, run_phases
 from study.pipeline.trackers import Trackers
-from study.pipeline.trusted_code import check_recipe_code, verified
+from study.pipeline.trusted_code import check_recipe_code, is_file, verified
 from study.recipe import Recipe, load_recipe
 from study.search.optuna_study import check_database
 from study.search.schedulers import SCHEDULERS, SchedulerSettings
 from study.storage.files import atomic_write, write_json
 from study.training.loop import Epoch
+from study.training.references import reference_of
 
 if TYPE_CHECKING:
     from study.pipeline.replay_trial import Replay
@@ -112,7 +113,7 @@ def reproduce(
 
     Args:
         recipe: a Recipe, the name of one, a JSON file such as a run's best.json, or a run.
-        settings: those of `python -m study.baseline --help`: seeds, epochs, dataset, ...
+        settings: those of `python -m study.baseline --help`: seeds, epochs, dataset, model (a class as well), ...
 
     Raises:
         StudyError: as `tune`.
@@ -243,7 +244,8 @@ def run_reproduction(given: Mapping[str, Any], call: Call) -> results.Run:
     """Starts or resumes the trainings of one recipe with the settings `given`."""
     recipe = given.get("recipe", "baseline")
     if isinstance(recipe, Recipe):
-        given = {**given, "recipe": "(from Python)"}
+        named = {"model": recipe.model} if is_file(recipe.model) else {}
+        given = {**named, **given, "recipe": "(from Python)"}
     config, run_dir = merged_settings(ReproduceConfig, given, call, "baseline")
     chosen = _reproduced_recipe(recipe, config, run_dir)
     content: dict[str, Any] = {}
@@ -280,9 +282,10 @@ def run_reproduction(given: Mapping[str, Any], call: Call) -> results.Run:
 def _reproduced_recipe(recipe: Any, config: ReproduceConfig, run_dir: Path | None) -> Recipe:
     if run_dir is not None:
         return Recipe.from_dict(_content(run_dir)["base"])
-    if isinstance(recipe, Recipe):
-        return recipe
-    return check_recipe_code(str(recipe), find_recipe(str(recipe), config.runs_dir), config)
+    if not isinstance(recipe, Recipe):
+        recipe = check_recipe_code(str(recipe), find_recipe(str(recipe), config.runs_dir), config)
+    chosen: Recipe = recipe if config.model is None else recipe.with_fields({"model": reference_of(config.model)})
+    return chosen
 
 
 def _baseline(config: StudyConfig) -> Recipe:

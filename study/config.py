@@ -180,6 +180,13 @@ class TrainingConfig(BaseModel):
         le=2**32 - 1,
         metavar="N",
     )
+    model: Named = setting(
+        None,
+        "the network, in place of the recipe's: a family, torchvision:NAME, timm:NAME or file.py:CLASS",
+        group="data",
+        on_resume="keep",
+        metavar="NAME|FILE.py:CLASS",
+    )
     trainer: Named = setting(
         None,
         "a training of your own with the Trainer protocol",
@@ -263,9 +270,6 @@ class StudyConfig(TrainingConfig):
         group="search",
         on_resume="keep",
         metavar="NAME|FILE|RUN",
-    )
-    model: Named = setting(
-        None, "the network: a family, torchvision:NAME, timm:NAME or file.py:CLASS", group="search", on_resume="keep"
     )
     metric: str = setting(
         "accuracy",

@@ -14,10 +14,11 @@ import jinja2
 import yaml
 
 import results
+from results.formatting import used
 from study.data.dataset import ImageSpec
 from study.recipe import BASELINE, Recipe
 from study.storage.files import atomic_write
-from study.winner import ROLES, class_names, read_records, spec_of
+from study.winner import ROLES, class_names, is_kept, read_records, spec_of
 
 FILE = "README.md"
 TEMPLATE = "model_card.md.jinja"
@@ -65,9 +66,10 @@ def render(run_dir: Path) -> str:
         side=side,
         spec=spec,
         classes=class_names(study),
-        recipe=recipe.as_dict(),
+        recipe=used(side),
         changed={name: value for name, value in recipe.as_dict().items() if value != BASELINE.as_dict().get(name)},
         costs=side.get("costs"),
+        is_kept=is_kept(run_dir, study),
         limits=_limits(run_dir, study, role, spec),
         training_images=study["data"]["train"] + study["data"]["validation"],
     )

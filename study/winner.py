@@ -166,6 +166,14 @@ def read_records(run_dir: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     return run.study, run.final
 
 
+def is_kept(run_dir: Path, study: Mapping[str, Any]) -> bool:
+    """Whether the winner of a finished run can be loaded: a trainer that cannot save its state leaves none."""
+    if (study.get("arguments") or {}).get("trainer") is None:
+        return True
+    state = torch.load(run_dir / "final" / "model.pt", weights_only=True, map_location="cpu")
+    return not (isinstance(state, dict) and set(state) == {"epoch", "own"} and state["own"] is None)
+
+
 def spec_of(study: Mapping[str, Any]) -> ImageSpec:
     """Size, channels and classes of the images of a run, from its study.json.
 

@@ -29,6 +29,7 @@ CURRENT = [
     "clusters",
     "tools",
     "winner",
+    "own-network",
 ]
 
 

@@ -154,6 +154,7 @@ COSTS = {
     "seconds_per_epoch": ("seconds for an epoch", "{:.3g} s an epoch"),
     "parameters": ("parameters of the network", "{:,.0f} parameters"),
     "multiply_adds": ("multiply-adds for an image", "{:,.0f} multiply-adds"),
+    "file_bytes": ("bytes of the weights file", "{:,.0f} bytes"),
 }
 
 
@@ -161,7 +162,7 @@ def accuracy_against_cost(run: Run, cost: str = "seconds_per_epoch") -> go.Figur
     """The run's metric at the epoch that most trials reached against what a trial costs; the Pareto front marked.
 
     A trial is on the front if no other is both better and cheaper. Times are those of the machine and of what ran
-    beside; `parameters` and `multiply_adds` are there only where the run recorded them.
+    beside; the other costs are there only where the run recorded them.
 
     Args:
         cost: one of `COSTS`.
@@ -180,6 +181,8 @@ def accuracy_against_cost(run: Run, cost: str = "seconds_per_epoch") -> go.Figur
     if cost not in table or table[cost].isna().all():
         raise NothingToPlot(f"The run has not recorded the {title}.")
     table = table.dropna(subset=cost)
+    if cost != "seconds_per_epoch" and table[cost].nunique() == 1 < len(table):
+        raise NothingToPlot(f"All these trials cost the same: {form.format(table[cost].iloc[0])}.")
     metric = run.metric
     note = (
         f"{count(len(table), 'trial')} after {count(epoch, 'epoch')}. On the line are those that no other trial beats "

@@ -33,6 +33,7 @@ from results.report.trials import mistakes, trials_table
 from results.run import Run
 from results.run_directory import write_atomically
 
+MODEL_CARD = "final/README.md"
 _HERE = Path(__file__).parent
 
 
@@ -83,6 +84,7 @@ def render(run: Run, *, refresh_seconds: int | None = None) -> str:
         trials=trials_table(run),
         command=command(run),
         provenance=provenance(run),
+        model_card=MODEL_CARD if (run.path / MODEL_CARD).exists() else None,
         openings=run.study["test_openings"],
         refresh_seconds=refresh_seconds,
         light=asdict(palette.LIGHT),

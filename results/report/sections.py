@@ -13,7 +13,7 @@ from results.doctor import diagnose
 from results.evidence import sentences
 from results.formatting import on_one_line
 from results.report.data import Image, Table, pictures, tables_and_notes
-from results.report.summary import role
+from results.report.summary import costs, role
 from results.run import Run
 
 
@@ -81,6 +81,7 @@ def sections(run: Run) -> list[Section]:
     recipe = Section("recipe", "Recipe under test" if of_baseline else "Winner against baseline")
     recipe.draw("accuracies", partial(plots.accuracies, run))
     recipe.draw("final-losses", partial(plots.final_losses, run))
+    recipe.tables += costs(run)
     data = _data(run)
     test = Section("test", "On the test set")
     test.draw("confusion", partial(plots.confusion_matrix, run, role(run)))
@@ -101,7 +102,9 @@ def _search(run: Run) -> Section:
     search = Section("search", "The search")
     search.draw("learning-curves", partial(plots.learning_curves, run), wide=True)
     search.draw("incumbent", partial(plots.incumbent, run, "epochs"))
-    search.draw("accuracy-against-cost", partial(plots.accuracy_against_cost, run))
+    for cost in ("seconds_per_epoch", "parameters", "multiply_adds"):
+        if cost == "seconds_per_epoch" or cost in run.trials:
+            search.draw(f"accuracy-against-{cost}", partial(plots.accuracy_against_cost, run, cost))
     search.draw("parallel-coordinates", partial(plots.parallel_coordinates, run), wide=True)
     search.draw("importance", partial(plots.importance, run), wide=True)
     for index, hyperparameter in enumerate(run.hyperparameters):

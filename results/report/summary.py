@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from results import analysis
-from results.formatting import count, duration, mean_accuracy, word
+from results.formatting import count, duration, mean_accuracy, used, word
 from results.published import against_publication
+from results.report.data import Table
 from results.run import Run
 from results.show import state
 
+ROLES = ("winner", "tuned_baseline", "baseline", "recipe_under_test")
 _NOT_COMPARED = ("seed", "epochs")  # of a Recipe: they belong to one training, not to what is compared
 
 
@@ -91,11 +93,7 @@ def notices(run: Run) -> list[str]:
 
 def facts(run: Run) -> list[Fact]:
     final = run.final or {}
-    found = [
-        _side(name, final[name])
-        for name in ("winner", "tuned_baseline", "baseline", "recipe_under_test")
-        if final.get(name)
-    ]
+    found = [_side(name, final[name]) for name in ROLES if final.get(name)]
     if "difference" in final:
         low, high = final["difference_interval"]
         note = f"points, 95% interval {100 * low:+.2f} to {100 * high:+.2f}"
@@ -133,7 +131,7 @@ def compared_recipe(recipe: Mapping[str, Any]) -> dict[str, str]:
 def difference(run: Run) -> list[dict[str, Any]]:
     """Every field of winner and baseline side by side; empty where there is no winner."""
     if run.final is not None and "winner" in run.final:
-        winner, baseline = run.final["winner"]["recipe"], run.final["baseline"]["recipe"]
+        winner, baseline = used(run.final["winner"]), used(run.final["baseline"])
     else:
         ranked = analysis.leaderboard(run)
         if ranked.empty:
@@ -149,6 +147,31 @@ def difference(run: Run) -> list[dict[str, Any]]:
         }
         for name in names
     ]
+
+
+# Key of a side's costs -> what it is, and how it is written.
+_COSTS = {
+    "parameters": ("parameters", "{:,}"),
+    "multiply_adds": ("multiply-adds of one image", "{:,}"),
+    "file_bytes": ("bytes of the weights file", "{:,}"),
+    "seconds_batch_1": ("seconds for 1 image", "{:.2g}"),
+    "seconds_batch_64": ("seconds for 64 images", "{:.2g}"),
+}
+
+
+def costs(run: Run) -> list[Table]:
+    """What the evaluated networks cost in use, a column each; none where that was not measured."""
+    sides = {name: side for name in ROLES if (side := (run.final or {}).get(name)) and side.get("costs")}
+    if not sides:
+        return []
+    rows = [
+        [said, *("" if (value := side["costs"].get(key)) is None else form.format(value) for side in sides.values())]
+        for key, (said, form) in _COSTS.items()
+    ]
+    first = next(iter(sides.values()))["costs"]
+    where = f" (times on {first['device']}, {first['threads']} threads)" if first.get("device") else ""
+    headings = ["", *(name.replace("_", " ") for name in sides)]
+    return [Table(f"Costs in use{where}", headings, rows, range(1, len(headings)))]
 
 
 def published(run: Run) -> list[dict[str, str]]:

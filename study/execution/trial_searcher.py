@@ -4,7 +4,8 @@ It is written on Ray's Searcher and Optuna's sampler, not on Ray's OptunaSearch:
 stopped early as COMPLETE, so that TPE would compare accuracies after different numbers of epochs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -12,6 +13,7 @@ from ray.tune.search import Searcher
 from results.events import TrialPromoted
 from study.execution.process_local import ProcessLocal
 from study.execution.runner import config_of
+from study.recipe import Recipe
 from study.search.optuna_study import OptunaStudy
 from study.search.problem import SearchProblem
 from study.search.schedulers import Scheduler
@@ -27,6 +29,7 @@ class TrialSearcher(ProcessLocal, Searcher):
     Args:
         log: of the search; new trials are recorded in it.
         may_start: whether the trial of this number may still start.
+        costs: what the network of a recipe costs, for the event log; None where that is not known.
     """
 
     def __init__(
@@ -36,10 +39,11 @@ class TrialSearcher(ProcessLocal, Searcher):
         optuna_study: OptunaStudy,
         scheduler: Scheduler,
         may_start: Callable[[int], bool],
+        costs: Callable[[Recipe], Mapping[str, int] | None] = lambda recipe: None,
     ) -> None:
         super().__init__()
         self._problem, self._log, self._optuna_study, self._scheduler = problem, log, optuna_study, scheduler
-        self._may_start = may_start
+        self._may_start, self._costs = may_start, costs
         paused = scheduler.paused()
         self._between_rungs = [trial.number for trial in log.state.unfinished() if trial.number not in paused]
         self._running: set[str] = set()
@@ -63,7 +67,7 @@ class TrialSearcher(ProcessLocal, Searcher):
         more = self._more_trials()
         promoted = self._scheduler.next_promotion()
         if promoted is None and more and (suggestion := self._optuna_study.ask()) is not None:
-            self._log.append(suggestion.started())
+            self._log.append(replace(suggestion.started(), costs=self._costs(suggestion.recipe)))
             self._more_trials()
             return int(suggestion.number)
         if promoted is None:

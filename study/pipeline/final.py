@@ -212,7 +212,12 @@ def _metrics(context: RunContext[Any], evaluated: Evaluated) -> dict[str, Any]:
     dataset = context.dataset
     first = next(iter(evaluated.recipes.values()))
     content: dict[str, Any] = {
-        **{role: _side(evaluated, role) | _costs(context, evaluated.recipes[role]) for role in evaluated.roles},
+        **{
+            role: _side(evaluated, role)
+            | _unused(context, evaluated.recipes[role])
+            | _costs(context, evaluated.recipes[role])
+            for role in evaluated.roles
+        },
         "final_epochs": first.epochs,
         "dataset": dataset.name,
         "classes": list(dataset.class_names),
@@ -261,6 +266,11 @@ def _side(evaluated: Evaluated, role: str) -> dict[str, Any]:
             {"seed": seed, "accuracy": float(each)} for seed, each in zip(evaluated.seeds, accuracies, strict=True)
         ],
     }
+
+
+def _unused(context: RunContext[Any], recipe: Recipe) -> dict[str, Any]:
+    """The `unused` of a side; a trainer of the user's own may use any field."""
+    return {} if context.config.trainer is not None else {"unused": recipe.unused_fields()}
 
 
 def _costs(context: RunContext[Any], recipe: Recipe) -> dict[str, Any]:

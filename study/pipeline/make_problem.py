@@ -1,6 +1,6 @@
 """Builds the SearchProblem from the settings and the data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from study.training.checks import check_network, check_recipe
 from study.training.metrics import METRICS
 from study.training.references import reference_of
 
-CHECKED_DRAWS, OWN_NETWORKS_CHECKED = 20, 3
+CHECKED_DRAWS, TRIED_DRAWS = 20, 3
 # Recipes of earlier studies that are tried after those of --recipe, where the space can draw them.
 PORTFOLIO_STARTS = 2
 
@@ -54,6 +54,7 @@ def make_problem(config: StudyConfig, recorded: Mapping[str, Any] | None = None)
         fixed=fixed,
         sampler=_choice("sampler", config.sampler, SAMPLERS),
         starts=[recipe.as_dict() for recipe in starts[1:]],
+        own_trainer=config.trainer is not None,
         metric=METRICS[_choice("metric", config.metric, METRICS)],
     )
     if recorded is not None:
@@ -118,13 +119,19 @@ def adapt_to_images(problem: SearchProblem, dataset: Dataset) -> SearchProblem:
             problem = pinned
         except SpaceError:
             pass  # the space sets flip itself
-    for recipe in [problem.base, *sample_recipes(problem, CHECKED_DRAWS)]:
-        check_recipe(recipe, dataset.spec)
+    if not problem.own_trainer:
+        for recipe in [problem.base, *sample_recipes(problem, CHECKED_DRAWS)]:
+            check_recipe(recipe, dataset.spec)
     return problem
 
 
-def check_own_networks(problem: SearchProblem, spec: ImageSpec) -> list[str]:
-    """Takes one step with each network that is not a family of ours, as the base recipe and some draws build it.
+def recipes_to_try(problem: SearchProblem) -> list[Recipe]:
+    """The base recipe and some draws, with which networks and trainers of the user's own are tried."""
+    return [problem.base, *sample_recipes(problem, TRIED_DRAWS)]
+
+
+def check_own_networks(recipes: Sequence[Recipe], spec: ImageSpec) -> list[str]:
+    """Takes one step with each network that is not a family of ours.
 
     Returns:
         Lines for the user: how a network was adapted to the images.
@@ -132,7 +139,7 @@ def check_own_networks(problem: SearchProblem, spec: ImageSpec) -> list[str]:
     Raises:
         ModelError, RecipeError: a network cannot be trained; the message names it and the reason.
     """
-    own = [recipe for recipe in [problem.base, *sample_recipes(problem, OWN_NETWORKS_CHECKED)] if ":" in recipe.model]
+    own = [recipe for recipe in recipes if ":" in recipe.model]
     notes = {recipe.model: check_network(recipe, spec).note for recipe in own}
     return [f"Network {model}: {note}" for model, note in notes.items() if note]
 

@@ -5,17 +5,30 @@ from typing import Any
 from results.formatting import count
 from study.config import StudyConfig
 from study.pipeline.run_context import RunContext
+from study.recipe import Recipe
+from study.training.models import MODELS
 
 
 def describe(context: RunContext[Any]) -> str:
     """The plan of a study or a reproduction, for a person."""
     lines = _study(context) if isinstance(context.config, StudyConfig) else _reproduction(context)
+    lines += _ignored(context)
     if context.dataset.name == "synthetic":
         lines.append("Data:   synthetic images; no number below says anything about real ones.")
     lines += [f"Data:   {note}" for note in context.dataset.notes]
     if context.slots.reason:
         lines.append(f"        {context.slots.reason}.")
     return "\n".join(lines)
+
+
+def _ignored(context: RunContext[Any]) -> list[str]:
+    """Which hyperparameters of other networks mean nothing to the one that was named; a trainer may use any."""
+    if context.config.model is None or context.config.trainer is not None:
+        return []
+    recipe = Recipe.from_dict(context.study.content["base"])
+    of_networks = {name for family in MODELS.values() for name in family.uses}
+    names = [name for name in recipe.unused_fields() if name in of_networks]
+    return [f"Network: {recipe.model} ignores {', '.join(names)}; results show these as not used."] if names else []
 
 
 def _share(context: RunContext[Any]) -> str:

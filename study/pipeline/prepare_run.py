@@ -3,7 +3,7 @@
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,13 @@ from study.execution import cluster, resources
 from study.execution.interruption import Interruption
 from study.execution.resources import Slots
 from study.pipeline.console import Output
-from study.pipeline.make_problem import adapt_to_images, check_own_networks, check_same_problem, problem_as_json
+from study.pipeline.make_problem import (
+    adapt_to_images,
+    check_own_networks,
+    check_same_problem,
+    problem_as_json,
+    recipes_to_try,
+)
 from study.pipeline.run_context import RunContext
 from study.pipeline.trusted_code import UserCode
 from study.recipe import Recipe
@@ -27,7 +33,9 @@ from study.search.problem import SearchProblem
 from study.storage.provenance import provenance
 from study.storage.store import Folder, Store
 from study.storage.study_file import StudyFile, now
-from study.training.checks import check_trainer
+from study.training.checks import check_recipe, check_trainer
+from study.training.models import require_weights
+from study.training.references import reference_of
 
 
 @dataclass(frozen=True)
@@ -216,13 +224,9 @@ def prepare(request: Request, folder: Folder) -> Prepared:
     if (folds := getattr(config, "folds", 1)) > 1:
         dataset.split_fold(Fold(1, folds))
     problem = None if request.problem is None else adapt_to_images(request.problem, dataset)
-    if config.trainer is not None:
-        recipe = Recipe.from_dict(request.content["base"]) if problem is None else problem.base
-        if note := check_trainer(config.trainer, recipe, dataset.spec):
-            request.output.say(note)
-    elif problem is not None:
-        for note in check_own_networks(problem, dataset.spec):
-            request.output.say(note)
+    recipes = [Recipe.from_dict(request.content["base"])] if problem is None else recipes_to_try(problem)
+    for note in _check_own_code(config, recipes, dataset):
+        request.output.say(note)
     has_data = time.perf_counter()
     nodes = cluster.start_ray(config.address)
     if config.storage_path is not None:
@@ -235,6 +239,17 @@ def prepare(request: Request, folder: Folder) -> Prepared:
     slots = resources.plan(nodes, config.gpus_per_trial, config.cpus_per_trial, config.max_concurrent)
     seconds = {"data": has_data - began, "start_up": time.perf_counter() - has_data}
     return Prepared(dataset, problem, nodes, slots, seconds)
+
+
+def _check_own_code(config: TrainingConfig, recipes: Sequence[Recipe], dataset: Dataset) -> list[str]:
+    """Tries the trainer, or else the networks, on images of noise; returns lines for the user."""
+    if config.trainer is not None:
+        notes = {check_trainer(config.trainer, recipe, dataset.spec) for recipe in recipes}
+        return [f"Trainer {reference_of(config.trainer)} {note}" for note in notes if note]
+    for recipe in recipes:
+        check_recipe(recipe, dataset.spec)
+        require_weights(recipe)
+    return check_own_networks(recipes, dataset.spec)
 
 
 def _folder(config: TrainingConfig, run_dir: Path) -> Folder:

@@ -17,12 +17,14 @@ from study.execution.trainable import checkpoint_of
 from study.execution.trial_searcher import TrialSearcher
 from study.pipeline.progress import PhaseSize
 from study.pipeline.run_context import StudyContext
+from study.recipe import Recipe
 from study.search.optuna_study import OptunaDatabase, OptunaStudy
 from study.search.problem import SearchProblem
 from study.search.schedulers import SCHEDULERS, Scheduler, SchedulerSettings
 from study.storage.event_log import EventLog, Listener
 from study.storage.files import write_json
 from study.storage.store import Store
+from study.training.cost import costs_of
 
 # Paused trials that keep their state: those most likely to be promoted. Any other one, if it is promoted after all, is
 # trained again from its start, on a CPU to the same result bit for bit.
@@ -130,7 +132,9 @@ class _Session:
     def run(self, progress: Any) -> None:
         context, interruption, log = self._context, self._context.interruption, self._log
         if log.state.unfinished() or self._may_start(len(log.state.trials)):
-            searcher = TrialSearcher(self._problem, log, self._optuna_study, self._scheduler, self._may_start)
+            searcher = TrialSearcher(
+                self._problem, log, self._optuna_study, self._scheduler, self._may_start, _Costs(context).of
+            )
             source = TrialSource(
                 searcher,
                 RayScheduler(self._scheduler, self._recorder),
@@ -176,6 +180,26 @@ class _Session:
         for trial in self._log.state.unfinished():
             if trial.epoch >= self._settings.max_epochs:
                 self._recorder.end(trial.number, "completed", None)
+
+
+class _Costs:
+    """Counts what the networks of trials cost. What cannot be counted is one warning and costs the study nothing."""
+
+    def __init__(self, context: StudyContext) -> None:
+        self._context, self._is_known = context, context.config.trainer is None
+
+    def of(self, recipe: Recipe) -> dict[str, int] | None:
+        """parameters, multiply_adds and file_bytes; None for a trainer of the user's own, whose network is unknown."""
+        if not self._is_known:
+            return None
+        try:
+            [counts] = costs_of([recipe], self._context.dataset.spec)
+        except Exception as error:
+            self._is_known = False
+            cause = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            self._context.output.say(f"warning: what the networks of trials cost could not be counted ({cause})")
+            return None
+        return asdict(counts)
 
 
 class _StopAt:

@@ -39,6 +39,7 @@ class SearchProblem:
         starts: Recipe fields of the trials that come after trial 0, before the sampler is asked.
         metric: what is optimized, in the direction of its mode.
         spec: size, channels and classes of the images, which each drawn Recipe must fit.
+        own_trainer: whether a trainer of the user's own takes the Recipe: which fields it uses is not known.
         n_startup: trials that are drawn at random before TPE's model is used.
     """
 
@@ -53,6 +54,7 @@ class SearchProblem:
     starts: Sequence[Mapping[str, Any]] = ()
     metric: Metric = METRICS["accuracy"]
     spec: ImageSpec = CIFAR10
+    own_trainer: bool = False
     n_startup: int = 10
 
     def recipe(self, number: int, config: dict[str, Any]) -> Recipe:
@@ -64,7 +66,8 @@ class SearchProblem:
         try:
             fields = {"epochs": self.max_epochs, "seed": derived_seed(self.seed, number)}
             recipe = self.base.with_fields({**config, **fields})
-            check_recipe(recipe, self.spec)
+            if not self.own_trainer:
+                check_recipe(recipe, self.spec)
             return recipe
         except RecipeError as error:
             raise SpaceError(f"space {self.space_name}: {error}") from None
@@ -87,11 +90,13 @@ class SearchProblem:
         drawn: set[str] = set()
         for number, draw in enumerate(draws):
             recipe = self.recipe(0, draw.fields)
-            require_weights(recipe)
+            if not self.own_trainer:
+                require_weights(recipe)
             if number <= len(known):
                 continue
             drawn |= set(draw.params)
-            now = {name: why for name, why in recipe.unused_fields().items() if name in {*draw.params, *self.fixed}}
+            unused = {} if self.own_trainer else recipe.unused_fields()
+            now = {name: why for name, why in unused.items() if name in {*draw.params, *self.fixed}}
             idle = now if idle is None else {name: why for name, why in now.items() if name in idle}
         for name, why in (idle or {}).items():
             said = f"--fix {name}" if name in self.fixed else f"varies {name!r}, which"

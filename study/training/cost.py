@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from statistics import median
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import torch
 from torch import Tensor, nn
@@ -30,17 +30,19 @@ LEAST_CALLS, LEAST_SECONDS = 5, 0.2
 
 @dataclass(frozen=True)
 class Counts:
-    """What can be counted without running a network.
+    """What can be counted without measuring time.
 
     Attributes:
         parameters: all of them, trained and frozen.
         multiply_adds: of one image, in convolutions and matrix products; half the FLOPs of
             torch.utils.flop_counter. Other operations (normalisation, activations, pooling) are not counted, as in
             the papers that report multiply-adds.
+        file_bytes: of the state_dict as torch.save writes it.
     """
 
     parameters: int
     multiply_adds: int
+    file_bytes: int
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,10 @@ class Costs(Counts):
     """What a network costs on one machine.
 
     Attributes:
-        file_bytes: of the state_dict as torch.save writes it.
         seconds_batch_1, seconds_batch_64: median time of one call on normalised images.
         device, threads: where the time was measured; threads are torch's.
     """
 
-    file_bytes: int
     seconds_batch_1: float
     seconds_batch_64: float
     device: str
@@ -65,7 +65,7 @@ class Costs(Counts):
 
 
 def count_costs(network: nn.Module, spec: ImageSpec) -> Counts:
-    """Parameters and multiply-adds of `network`, which takes float32 [B, C, H, W], on its own device.
+    """Parameters, multiply-adds and file size of `network`, which takes float32 [B, C, H, W], on its own device.
 
     Also of a network on the meta device, which has shapes and no values.
     """
@@ -74,17 +74,39 @@ def count_costs(network: nn.Module, spec: ImageSpec) -> Counts:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(_images(network, spec, 1))
     network.train(training)
-    return Counts(sum(each.numel() for each in network.parameters()), counter.get_total_flops() // 2)
+    parameters = sum(each.numel() for each in network.parameters())
+    return Counts(parameters, counter.get_total_flops() // 2, _file_bytes(network))
+
+
+def _file_bytes(network: nn.Module) -> int:
+    """The size of the file that torch.save would write; its content does not change it."""
+    state = network.state_dict()
+    for name, each in state.items():
+        state[name] = torch.empty_like(each, device="cpu") if each.is_meta else each
+    written = _Size()
+    torch.save(state, cast(BinaryIO, written))
+    return written.bytes
+
+
+class _Size(io.RawIOBase):
+    """A file that keeps nothing but its size."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:
+        written = memoryview(content).nbytes
+        self.bytes += written
+        return written
 
 
 def measure_costs(network: nn.Module, spec: ImageSpec) -> Costs:
     """All costs of `network`, which takes float32 [B, C, H, W]; takes about half a second for a small one."""
-    counted = count_costs(network, spec)
-    file = io.BytesIO()
-    torch.save(network.state_dict(), file)
     return Costs(
-        **asdict(counted),
-        file_bytes=file.getbuffer().nbytes,
+        **asdict(count_costs(network, spec)),
         seconds_batch_1=_seconds(network, spec, SMALL_BATCH),
         seconds_batch_64=_seconds(network, spec, LARGE_BATCH),
         device=_device(network).type,
@@ -93,7 +115,7 @@ def measure_costs(network: nn.Module, spec: ImageSpec) -> Costs:
 
 
 def costs_of(recipes: Sequence[Recipe], spec: ImageSpec) -> list[Counts]:
-    """Parameters and multiply-adds of the network of each recipe, in order.
+    """Parameters, multiply-adds and file size of the network of each recipe, in order.
 
     Networks are built without values, so that a thousand recipes take seconds; recipes that differ only in how they
     are trained share a network.

@@ -10,11 +10,11 @@ from pathlib import Path
 import plotly.graph_objects as go
 import pytest
 import reported_run
-from made_run import MadeTrial, made_run
+from made_run import MadeTrial, made_run, write_events
 from optuna.distributions import FloatDistribution
 from reported_run import RUNGS
 
-from results import Run, analysis, palette, plots
+from results import Run, analysis, load_run, palette, plots
 
 FIGURES: dict[str, Callable[[Run], go.Figure]] = {
     "learning curves": plots.learning_curves,
@@ -168,3 +168,24 @@ def test_a_name_that_looks_like_markup_is_shown_as_it_is(tmp_path: Path) -> None
     figure = plots.parallel_coordinates(run)
     assert "<b>&lt;b&gt;x</b>" in [annotation.text for annotation in figure.layout.annotations]
     assert "<a" not in figure.to_json().replace("\\u003c", "<")
+
+
+def test_the_pareto_front_of_a_counted_cost_has_the_trials_that_no_other_beats_in_both(tmp_path: Path) -> None:
+    made = made_run(tmp_path / "run", [MadeTrial({"lr": 0.01}, [accuracy]) for accuracy in (0.5, 0.6, 0.4, 0.7)], {})
+    log = made.path / "epochs.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    for line in lines:
+        if line["event"] == "trial":
+            counted = (100, 200, 300, 200)[line["number"]]
+            line["costs"] = {"parameters": counted, "multiply_adds": 7, "file_bytes": 4 * counted}
+    write_events(log, lines)
+    run = load_run(made.path)
+    assert run.trials["parameters"].tolist() == [100, 200, 300, 200]
+    others, front = plots.accuracy_against_cost(run, cost="parameters").data
+    assert list(front.x) == [100, 200]
+    assert list(front.y) == [50.0, 70.0]
+    assert list(others.x) == [200, 300]
+    with pytest.raises(plots.NothingToPlot, match="All these trials cost the same: 7 multiply-adds"):
+        plots.accuracy_against_cost(run, cost="multiply_adds")
+    with pytest.raises(plots.NothingToPlot, match="has not recorded the parameters"):
+        plots.accuracy_against_cost(made, cost="parameters")

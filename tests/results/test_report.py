@@ -382,3 +382,21 @@ def test_two_hundred_trials_fit_into_eight_megabytes_with_plotly_in_it_once(tmp_
     page = report.write(reported_run.search(tmp_path / "many", 200))
     assert page.stat().st_size < 8e6
     assert len(re.findall(r"plotly\.js v\d", page.read_text())) == 1
+
+
+def test_the_costs_of_winner_and_baseline_and_the_model_card_are_on_the_page(tmp_path: Path) -> None:
+    made = reported_run.search(tmp_path / "made")
+    assert "Costs in use" not in report.render(made)
+    assert "final/README.md" not in report.render(made)
+    file = made.path / "final" / "metrics.json"
+    content = json.loads(file.read_text())
+    counted = {"parameters": 76_538, "multiply_adds": 464_096, "file_bytes": 309_325}
+    content["winner"]["costs"] = {**counted, "seconds_batch_1": 0.002, "device": "cpu", "threads": 1}
+    content["winner"]["unused"] = {"kernel": "model is 'mine.py:Net'"}
+    file.write_text(json.dumps(content))
+    (made.path / "final" / "README.md").write_text("# card")
+    page = report.render(results.load_run(made.path))
+    assert "Costs in use (times on cpu, 1 threads)" in page
+    assert '<td>parameters</td><td class="number">76,538</td>' in page
+    assert '<a href="final/README.md">' in page
+    assert "not used" in page

@@ -2,8 +2,9 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
-from finished_run import CLASSES, FinishedRun, finished_run
+from finished_run import CLASSES, RECIPE, FinishedRun, finished_run
 
 from study import model_card
 from study.errors import ModelError
@@ -107,3 +108,23 @@ def test_a_run_without_a_finished_final_has_no_card(tmp_path: Path) -> None:
     (run.path / "final" / "model.pt").unlink()
     with pytest.raises(ModelError, match="has no winner"):
         model_card.write(run.path)
+
+
+@pytest.mark.parametrize(("state", "is_kept"), [({"epoch": 1, "own": None}, False), ({"epoch": 1, "own": {}}, True)])
+def test_the_card_says_whether_the_winner_of_a_trainer_of_ones_own_can_be_loaded(
+    tmp_path: Path, state: object, is_kept: bool
+) -> None:
+    run = finished_run(tmp_path / "colours", arguments={"trainer": "mine.py:Mine"})
+    torch.save(state, run.path / "final" / "model.pt")
+    text = model_card.render(run.path)
+    assert ("study.load_winner(" in text) is is_kept
+    assert ("mine.py:Mine, has no `state_dict` and `load_state_dict`" in text) is not is_kept
+
+
+def test_fields_that_the_network_ignores_are_not_shown_as_if_they_mattered(run: FinishedRun, tmp_path: Path) -> None:
+    ignoring = finished_run(tmp_path / "colours", RECIPE.with_fields({"epochs": 1}))
+    side = json.loads((ignoring.path / "final" / "metrics.json").read_text())["winner"]
+    changed_metrics(ignoring, winner={**side, "unused": {"kernel": "model is 'mine.py:Net'"}})
+    text = model_card.render(ignoring.path)
+    assert "| `kernel` | not used |" in text
+    assert "| `channels` | 4-8 |" in text

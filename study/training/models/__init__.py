@@ -61,7 +61,7 @@ LIBRARIES: dict[str, Family] = {
     "timm": _family("from_timm", uses=("pretrained",), takes_options=True),
 }
 # file.py:NAME, package.module:NAME and python:NAME.
-OWN = _family("own", uses=(), takes_options=True)
+OWN = _family("user_network", uses=(), takes_options=True)
 
 
 def family(model: str) -> Family:

@@ -1,3 +1,4 @@
+import io
 from itertools import product
 
 import pytest
@@ -12,10 +13,17 @@ from study.training.cost import Counts, costs_of, count_costs, measure_costs
 GREY = ImageSpec(8, 8, 1, 2, (0.5,), (0.5,))
 
 
+def written(network: nn.Module) -> int:
+    """Bytes of its weights as a run keeps them."""
+    file = io.BytesIO()
+    torch.save(network.state_dict(), file)
+    return len(file.getvalue())
+
+
 def test_parameters_and_multiply_adds_are_those_counted_by_hand() -> None:
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
     # 36 positions x 4 filters x 9 pixels, and 144 x 2.
-    assert count_costs(network, GREY) == Counts(4 * 9 + 4 + 288 + 2, 36 * 4 * 9 + 288)
+    assert count_costs(network, GREY) == Counts(4 * 9 + 4 + 288 + 2, 36 * 4 * 9 + 288, written(network))
 
 
 def test_the_network_stays_in_its_mode_and_keeps_its_statistics() -> None:
@@ -57,6 +65,12 @@ def test_counting_draws_no_random_numbers() -> None:
     state = torch.get_rng_state()
     costs_of([Recipe(hidden="77")], CIFAR10)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_file_size_of_a_network_without_values_is_that_of_the_file() -> None:
+    for recipe in (BASELINE, Recipe(padding="same", batch_norm=True)):
+        [found] = costs_of([recipe], CIFAR10)
+        assert found.file_bytes == written(models.build(recipe, CIFAR10, torch.randn(8, 3, 32, 32)))
 
 
 def test_measured_costs_name_file_size_times_and_where_they_were_measured() -> None:
