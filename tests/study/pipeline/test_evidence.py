@@ -111,7 +111,9 @@ def test_a_finished_study_can_choose_again_among_finalists_that_are_trained_on_f
 def test_folds_without_finalists_are_refused_with_what_is_missing(
     common: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run.main([*common, "--name", "none", "--folds", "3"]) == 2
+    with pytest.raises(SystemExit) as exit_:
+        run.main([*common, "--name", "none", "--folds", "3"])
+    assert exit_.value.code == 2
     assert capsys.readouterr().err == "study.run: --folds 3 chooses among finalists; give --finalists, such as 3\n"
 
 
