@@ -110,7 +110,15 @@ def export(winner: "Winner", format: str, file: Path) -> Exported:
     except ImportError as error:
         raise UsageError(f"format {format} needs {error.name}; pip install 'imagestudy[export]'") from None
     images = random_images(winner, IMAGES)
-    found, original = predict(images), _predict_by_module(module)(images)
+    original = _predict_by_module(module)(images)
+    try:
+        found = predict(images)
+    except Exception as error:
+        # A network that reads the batch size as a number, such as by len(images), is exported for that number only.
+        raise ModelError(
+            f"what was exported to {format} cannot predict {IMAGES} images: {' '.join(str(error).split())[:300]}; a "
+            "network that reads the batch size by len() needs images.shape[0] in its place"
+        ) from None
     difference = float(abs(found - original).max())
     if not difference <= TOLERANCE:
         raise ModelError(f"as {format} the winner predicts otherwise: a probability differs by {difference:.2g}")

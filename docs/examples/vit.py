@@ -32,7 +32,7 @@ class ViT(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         patches = self.patches(images).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.class_token.expand(len(images), -1, -1), patches], dim=1) + self.position
+        tokens = torch.cat([self.class_token.expand(images.shape[0], -1, -1), patches], dim=1) + self.position
         return self.head(self.norm(self.encoder(tokens)[:, 0]))
 
 
