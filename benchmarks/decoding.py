@@ -20,8 +20,8 @@ from rich.table import Table
 from sklearn.datasets import load_sample_image
 
 from study.data import DataOptions
-from study.data.decode import SCALING, decode
-from study.data.labelled import Files, FileSource
+from study.data.sources.decode import SCALING, decode
+from study.data.sources.labelled import Files, FileSource
 
 SIZE = 64
 

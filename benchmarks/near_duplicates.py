@@ -18,8 +18,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from study.data import cifar10, records
 from study.data.near_duplicates import between
+from study.data.sources import cifar10, records
 
 Pixels = NDArray[np.uint8]
 

@@ -35,9 +35,9 @@ from study.config import StudyConfig
 from study.data import DataOptions, Dataset, Split
 from study.execution.cluster import start_ray
 from study.pipeline.console import Output
+from study.pipeline.phases.search import Search
 from study.pipeline.prepare_run import Request, start_run
 from study.pipeline.run_context import RunContext, run_phases
-from study.pipeline.search import Search
 from study.recipe import BASELINE
 from study.search.problem import SearchProblem
 from study.search.schedulers import rungs

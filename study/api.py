@@ -18,7 +18,6 @@ from results import report
 from results.loggers import LoggerError, check_logger
 from results.show import show
 from search_spaces import SpaceError
-from study import model_card
 from study.command_line import flag_of
 from study.config import Config, ReproduceConfig, StudyConfig, TrainingConfig, read_yaml, to_yaml, validate
 from study.data import DataOptions
@@ -41,10 +40,11 @@ from study.search.schedulers import SCHEDULERS, SchedulerSettings
 from study.storage.files import atomic_write, write_json
 from study.training.loop import Epoch
 from study.training.references import reference_of
+from study.winner import model_card
 
 if TYPE_CHECKING:
     from study.pipeline.replay_trial import Replay
-    from study.winner import Winner
+    from study.winner.model import Winner
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def load_winner(
     trust_code: bool = False,
     accept_changed_code: bool = False,
 ) -> "Winner":
-    """The trained winner of a finished run, with `predict` and `predict_proba`. See study.winner.Winner.
+    """The trained winner of a finished run, with `predict` and `predict_proba`. See study.winner.model.Winner.
 
         winner = study.load_winner("runs/NAME")
         winner.predict(["photo.jpg"])
@@ -195,8 +195,8 @@ def load_winner(
     Raises:
         StudyError: the run has no finished final, its files are damaged, or its code may not be executed.
     """
-    from study import winner
     from study.pipeline.trusted_code import Permission
+    from study.winner import model as winner
 
     with _in_python():
         run_dir = run.path if isinstance(run, results.Run) else find_run(run, Path(runs_dir))

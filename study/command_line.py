@@ -14,7 +14,7 @@ from study.errors import StudyError, StudyFailed, StudyInterrupted
 
 if TYPE_CHECKING:
     from results import Run
-    from study.winner import Winner
+    from study.winner.model import Winner
 
 EXIT_CODES = """exit codes:
   0  done
@@ -122,11 +122,11 @@ def load_winner(arguments: argparse.Namespace) -> "Winner":
     """The winner of the run that such arguments name; lines about code of the user's own go to standard error.
 
     Raises:
-        StudyError: as study.winner.load.
+        StudyError: as study.winner.model.load.
     """
     from study.pipeline.find_run import find_run
     from study.pipeline.trusted_code import Permission
-    from study.winner import load
+    from study.winner.model import load
 
     run_dir = find_run(arguments.run, Path(arguments.runs_dir))
     allowed = arguments.model, arguments.trainer, arguments.trust_code, arguments.accept_changed_code

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from study.winner import Classifier, Winner
+    from study.winner.model import Classifier, Winner
 
     Predict: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -98,7 +98,7 @@ def export(winner: "Winner", format: str, file: Path) -> Exported:
 
     from study.errors import ModelError, UsageError
     from study.storage.files import atomic_write
-    from study.winner import Classifier
+    from study.winner.model import Classifier
 
     if not isinstance(winner.module, Classifier):
         kind = type(winner.trainer).__name__

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from study.data.inputs import Item, Unreadable
-    from study.winner import Winner
+    from study.winner.model import Winner
 
 PROGRAM = "study.predict"
 # Unreadable files that are named one by one.
@@ -140,8 +140,8 @@ def _labelled(winner: "Winner", folder: Path) -> "tuple[list[Item], NDArray[np.i
     """The image files of a folder, and their labels as the winner has them, int64 [N]."""
     import numpy as np
 
-    from study.data.folder import find
-    from study.data.labelled import PARTS
+    from study.data.sources.folder import find
+    from study.data.sources.labelled import PARTS
     from study.errors import DataError
 
     if not folder.is_dir():
@@ -182,7 +182,7 @@ def _other_metrics(labels: "NDArray[np.int64]", probabilities: "NDArray[np.float
 def _predicted(winner: "Winner", items: "Sequence[Item]") -> "Iterator[tuple[NDArray[np.float32], list[Unreadable]]]":
     """Batch by batch, the probabilities of the readable images and those that are not; with a progress bar."""
     from study.data.inputs import read_images
-    from study.winner import BATCH
+    from study.winner.model import BATCH
 
     with _progress_bar(len(items)) as advance:
         for start in range(0, len(items), BATCH):
@@ -208,7 +208,7 @@ def _progress_bar(total: int) -> Iterator[Any]:
 def _print_predictions(winner: "Winner", arguments: Namespace) -> "list[Unreadable]":
     """Prints a row an image, batch by batch; returns the images that cannot be read."""
     from study.data.inputs import list_images, name_of
-    from study.winner import BATCH
+    from study.winner.model import BATCH
 
     items = list_images(arguments.images, winner.spec)
     classes = [str(name) for name in winner.classes_]

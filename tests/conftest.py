@@ -16,8 +16,9 @@ from urllib.request import Request, urlopen
 import pytest
 
 from study import data
-from study.data import DataOptions, Split, cifar10
-from study.data.cifar10 import NoSourceAnswers
+from study.data import DataOptions, Split
+from study.data.sources import cifar10
+from study.data.sources.cifar10 import NoSourceAnswers
 
 REPOSITORY = Path(__file__).parent.parent
 

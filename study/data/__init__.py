@@ -13,7 +13,9 @@ from functools import partial
 from pathlib import Path
 
 from search_spaces.loading import LoadError, load_object
-from study.data import (
+from study.data import test_set
+from study.data.dataset import CIFAR10, DataOptions, Dataset, ImageSpec, Report, Split, image_spec
+from study.data.sources import (
     arrays,
     cifar10,
     decode,
@@ -22,11 +24,9 @@ from study.data import (
     huggingface,
     listing,
     synthetic,
-    test_set,
     torchvision_sets,
 )
-from study.data.arrays import from_arrays
-from study.data.dataset import CIFAR10, DataOptions, Dataset, ImageSpec, Report, Split, image_spec
+from study.data.sources.arrays import from_arrays
 from study.errors import DataError
 
 __all__ = ["CIFAR10", "DATASETS", "DataOptions", "Dataset", "ImageSpec", "Report", "Split", "from_arrays", "load"]

@@ -84,7 +84,7 @@ class DataOptions:
         data_dir: where downloads, decoded images and the ledger of test set openings are kept; it may be read-only,
             see `cache_dir`.
         image_size: height and width in pixels that images are resized to; None keeps their own size where all are
-            equal and small, see `study.data.decode`.
+            equal and small, see `study.data.sources.decode`.
         skip_unreadable: leave out the files that cannot be read, instead of refusing the data set.
         validation_share: of each class's training images, unless the data set has validation images of its own.
         test_share: of each class's images, where the data set has no test images of its own.

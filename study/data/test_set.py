@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from study.data import checks, contact_sheet, near_duplicates
 from study.data.checks import TestFindings
 from study.data.dataset import DataOptions, Dataset, SealedTest, Split, digest
-from study.data.decode import Decoded, Sources, Target, decode, load_images, resized
 from study.data.near_duplicates import Pairs
+from study.data.sources.decode import Decoded, Sources, Target, decode, load_images, resized
 from study.errors import DataError
 from study.recipe import Recipe
 

@@ -8,9 +8,9 @@ from study.config import StudyConfig
 from study.errors import StudyFailed
 from study.execution.probe import time_recipes
 from study.pipeline.make_problem import sample_recipes
+from study.pipeline.phases.search import SearchSettings, make_scheduler
 from study.pipeline.progress import clock
 from study.pipeline.run_context import StudyContext
-from study.pipeline.search import SearchSettings, make_scheduler
 
 DRAWS = 6  # recipes of the space that are timed, besides the base recipe
 # Seconds of an evaluated image as a share of those of a trained one: a forward pass without its backward pass.

@@ -17,7 +17,7 @@ from study.data.dataset import Fold
 from study.errors import StudyFailed, StudyInterrupted
 from study.execution import cluster
 from study.execution.interruption import Interruption
-from study.execution.last_words import last_words
+from study.execution.exit_notice import printed_if_killed
 from study.execution.resources import Slots
 from study.execution.trainable import WorkerSetup
 from study.pipeline.console import Output
@@ -135,8 +135,8 @@ def run_phases(context: RunContext[Config], phases: Sequence[Phase[Config]]) -> 
         died = "this process was ended by Ray, a process of which died, or by the system"
         with (
             interruption.on_signals(),
-            last_words(f"{context.program}: {died}; {where}; {resume}") as send_away,
-            cluster.watch(lambda dead: _give_up(context, dead, send_away)),
+            printed_if_killed(f"{context.program}: {died}; {where}; {resume}") as dismiss,
+            cluster.watch(lambda dead: _give_up(context, dead, dismiss)),
         ):
             for phase in phases:
                 if phase.enabled(context.config) and interruption.signal_number is None:
@@ -158,9 +158,9 @@ def run_phases(context: RunContext[Config], phases: Sequence[Phase[Config]]) -> 
     _check_copy(context)
 
 
-def _give_up(context: RunContext[Any], dead: str, send_away: Callable[[], None]) -> None:
+def _give_up(context: RunContext[Any], dead: str, dismiss: Callable[[], None]) -> None:
     """Ends this process, as Ray would a minute later without a message. The run can be resumed."""
-    send_away()
+    dismiss()
     reason = f"Ray died on this machine ({dead})"
     context.study.update(status="failed", reason=reason, ended=now())
     message = f"{reason}; what was finished is in {context.run_dir}; resume with: {resume_command(context)}"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from study.errors import ModelError, UsageError
 from study.export import FORMATS, export, main, random_images
-from study.winner import load
+from study.winner.model import load
 
 
 @pytest.fixture(scope="module")

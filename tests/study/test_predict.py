@@ -14,7 +14,7 @@ from sklearn.metrics import balanced_accuracy_score
 from results.model_comparison import wilson
 from study.errors import DataError
 from study.predict import evaluate, main
-from study.winner import load
+from study.winner.model import load
 
 Main = Callable[..., tuple[int, str, str]]
 
@@ -67,7 +67,7 @@ def test_a_folder_is_taken_in_the_order_of_its_paths(run: FinishedRun, predict: 
 def test_images_over_several_batches_keep_their_names(
     run: FinishedRun, predict: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("study.winner.BATCH", 7)
+    monkeypatch.setattr("study.winner.model.BATCH", 7)
     paths = write_images(tmp_path, run.test)
     paths[3].write_bytes(b"")
     code, out, _ = predict(*paths)
@@ -182,5 +182,5 @@ def test_predicting_needs_no_ray_and_help_nothing_heavy() -> None:
     check = "import sys; import study.{0}; sys.exit(bool({{'torch', 'ray'}} & set(sys.modules)))"
     for name in ("predict", "export"):
         assert subprocess.run([sys.executable, "-c", check.format(name)], check=False).returncode == 0
-    check = "import sys; import study.winner, study.pipeline.find_run; sys.exit('ray' in sys.modules)"
+    check = "import sys; import study.winner.model, study.pipeline.find_run; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

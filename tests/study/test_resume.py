@@ -19,7 +19,7 @@ from study.data import CIFAR10, Split
 from study.execution import trainable
 from study.execution.trainable import EPOCH, WorkerSetup
 from study.execution.trial_searcher import TrialSearcher
-from study.pipeline import search
+from study.pipeline.phases import search
 from study.recipe import BASELINE
 from study.search.optuna_study import OptunaStudy
 from study.search.problem import SearchProblem

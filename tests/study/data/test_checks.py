@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from study import data
-from study.data import DataOptions, Dataset, Split, checks, cifar10, near_duplicates, records, test_set
+from study.data import DataOptions, Dataset, Split, checks, near_duplicates, test_set
 from study.data.__main__ import main, sentences
+from study.data.sources import cifar10, records
 from study.errors import DataError
 
 # Test and training images of pairs that ciFAIR's authors judged by eye to be near duplicates

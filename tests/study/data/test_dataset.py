@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from study import data
-from study.data import DataOptions, decode
+from study.data import DataOptions
 from study.data.dataset import Fold, MappedSplit, draw, draw_folds, what_changed
+from study.data.sources import decode
 from study.errors import DataError
 
 

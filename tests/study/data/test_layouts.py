@@ -8,7 +8,8 @@ import pytest
 from image_layouts import write_folder, write_keras, write_listing, write_shard
 
 from study import data
-from study.data import CIFAR10, DataOptions, Dataset, Split, cifar10, test_set
+from study.data import CIFAR10, DataOptions, Dataset, Split, test_set
+from study.data.sources import cifar10
 from study.data.test_set import Opening
 from study.recipe import BASELINE
 from study.training.loop import Training

@@ -14,7 +14,7 @@ from search_spaces import SpaceError, load
 from study.errors import EventLogError
 from study.execution.interruption import Interruption
 from study.execution.trial_searcher import TrialSearcher
-from study.pipeline.search import _StopAt as StopAt
+from study.pipeline.phases.search import _StopAt as StopAt
 from study.recipe import BASELINE, RECIPES
 from study.search import optuna_study
 from study.search.optuna_study import OptunaDatabase, OptunaStudy

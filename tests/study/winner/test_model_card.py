@@ -6,10 +6,10 @@ import torch
 import yaml
 from finished_run import CLASSES, RECIPE, FinishedRun, finished_run
 
-from study import model_card
 from study.errors import ModelError
 from study.training.cost import measure_costs
-from study.winner import load
+from study.winner import model_card
+from study.winner.model import load
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 
 import results
 from study.config import StudyConfig
-from study.pipeline.planned_trainings import PlannedTraining, run_trainings
+from study.pipeline.phases.planned_trainings import PlannedTraining, run_trainings
 from study.pipeline.run_context import AUDIT, StudyContext
 from study.recipe import Recipe
 from study.search.problem import derived_seed

@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 
 from study.data.dataset import DataOptions, Dataset, Report
-from study.data.decode import shown
-from study.data.labelled import (
+from study.data.sources.decode import shown
+from study.data.sources.labelled import (
     PARTS,
     TRAIN,
     Files,

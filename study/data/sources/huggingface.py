@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from study.data.dataset import DataOptions, Dataset, Report
-from study.data.decode import shown
-from study.data.labelled import PARTS, TRAIN, LabelledImages, class_name, class_order, make_dataset, some
+from study.data.sources.decode import shown
+from study.data.sources.labelled import PARTS, TRAIN, LabelledImages, class_name, class_order, make_dataset, some
 from study.errors import DataError
 
 ROWS = 256  # read from a shard at a time

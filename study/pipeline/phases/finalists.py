@@ -5,7 +5,7 @@ from typing import Any
 import results
 from study.config import StudyConfig
 from study.data.dataset import Fold
-from study.pipeline.planned_trainings import PlannedTraining, run_trainings
+from study.pipeline.phases.planned_trainings import PlannedTraining, run_trainings
 from study.pipeline.run_context import FINALISTS, StudyContext
 from study.recipe import Recipe
 from study.storage.files import write_json

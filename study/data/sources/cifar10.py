@@ -28,9 +28,9 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from study.data import records
 from study.data.dataset import CIFAR10, DataOptions, Dataset, Report, SealedTest
-from study.data.records import RecordFile
+from study.data.sources import records
+from study.data.sources.records import RecordFile
 from study.errors import DataError
 
 # A source that stays silent this long, or brings less over one window, is left for the next one. The official host,

@@ -28,11 +28,12 @@ import pytest
 from PIL import Image
 
 from study import data
-from study.data import DataOptions, Split, cifar10, records
-from study.data import synthetic as synthetic_data
-from study.data.cifar10 import NoSourceAnswers
+from study.data import DataOptions, Split
 from study.data.dataset import SPLIT_SEED, digest, draw, select
-from study.data.records import RecordFile
+from study.data.sources import cifar10, records
+from study.data.sources import synthetic as synthetic_data
+from study.data.sources.cifar10 import NoSourceAnswers
+from study.data.sources.records import RecordFile
 from study.errors import DataError
 from study.recipe import Recipe
 from study.training.loop import Training
@@ -81,7 +82,7 @@ class Small:
     package: bytes
 
     def constants(self) -> dict[str, Any]:
-        """What study.data.cifar10 must take for the published facts so that this stands for the real thing."""
+        """What study.data.sources.cifar10 must take for the published facts so that this stands for the real thing."""
         md5s = tuple(md5(records) for records in self.records)
         return {
             "ARCHIVE_BYTES": len(self.archive),

@@ -18,7 +18,7 @@ from results.formatting import used
 from study.data.dataset import ImageSpec
 from study.recipe import BASELINE, Recipe
 from study.storage.files import atomic_write
-from study.winner import ROLES, class_names, is_kept, read_records, spec_of
+from study.winner.model import ROLES, class_names, is_kept, read_records, spec_of
 
 FILE = "README.md"
 TEMPLATE = "model_card.md.jinja"
@@ -54,7 +54,10 @@ def render(run_dir: Path) -> str:
     side, spec = final[role], spec_of(study)
     recipe = Recipe.from_dict(side["recipe"])
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("study", "."), undefined=jinja2.StrictUndefined, trim_blocks=True, autoescape=False
+        loader=jinja2.PackageLoader("study.winner", "."),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        autoescape=False,
     )
     environment.filters["percent"] = "{:.2%}".format
     environment.filters["cell"] = _cell

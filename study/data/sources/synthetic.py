@@ -9,9 +9,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from study.data import records
 from study.data.dataset import CIFAR10, DataOptions, Dataset, Report, SealedTest
-from study.data.records import RecordFile
+from study.data.sources import records
+from study.data.sources.records import RecordFile
 
 # Any fixed number would do. It feeds RandomState, whose streams are frozen for good (NumPy's NEP 19).
 SEED = 10

@@ -9,8 +9,8 @@ import results
 import search_spaces
 from study.config import StudyConfig
 from study.pipeline.make_problem import problem_as_json
+from study.pipeline.phases.search import SearchSettings, search
 from study.pipeline.run_context import CONTROL, TUNED_BASELINE, StudyContext
-from study.pipeline.search import SearchSettings, search
 from study.recipe import load_recipe
 from study.search.problem import SearchProblem, derived_seed
 from study.storage.study_file import StudyFile, now

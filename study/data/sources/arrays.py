@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from study.data.dataset import DataOptions, Dataset, Report, SealedTest, Split, draw, image_spec, select
-from study.data.decode import shown
-from study.data.labelled import some
+from study.data.sources.decode import shown
+from study.data.sources.labelled import some
 from study.errors import DataError
 
 KERAS = {"train": ("x_train", "y_train"), "validation": ("x_val", "y_val"), "test": ("x_test", "y_test")}

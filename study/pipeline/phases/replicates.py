@@ -10,11 +10,11 @@ import results
 from study.config import StudyConfig
 from study.errors import StudyFailed
 from study.execution.interruption import TIME_BUDGET
-from study.pipeline.final import Final
-from study.pipeline.finalists import Finalists
 from study.pipeline.make_problem import problem_as_json
+from study.pipeline.phases.final import Final
+from study.pipeline.phases.finalists import Finalists
+from study.pipeline.phases.search import SearchSettings, search
 from study.pipeline.run_context import REPLICATES, Phase, StudyContext
-from study.pipeline.search import SearchSettings, search
 from study.search.problem import SearchProblem, derived_seed
 from study.storage.study_file import StudyFile, now
 

@@ -14,8 +14,8 @@ from made_run import made_run
 import results
 from study import run
 from study.errors import StudyFailed
-from study.pipeline import replicates
-from study.pipeline.finalists import _seeds
+from study.pipeline.phases import replicates
+from study.pipeline.phases.finalists import _seeds
 from study.storage.study_file import StudyFile
 
 SPACE = """

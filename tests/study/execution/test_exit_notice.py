@@ -7,9 +7,9 @@ import pytest
 
 WAITING = """
 import os, sys
-from study.execution.last_words import last_words
-with last_words("it's over; resume with: $HOME `ls`") as send_away:
-    if "send away" in sys.argv: send_away()
+from study.execution.exit_notice import printed_if_killed
+with printed_if_killed("it's over; resume with: $HOME `ls`") as dismiss:
+    if "send away" in sys.argv: dismiss()
     if "die" in sys.argv: os._exit(1)
     if "raise" in sys.argv: raise SystemExit(3)
 """

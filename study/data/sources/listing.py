@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from study.data.dataset import DataOptions, Dataset, Report
-from study.data.decode import shown
-from study.data.labelled import (
+from study.data.sources.decode import shown
+from study.data.sources.labelled import (
     PARTS,
     TRAIN,
     Files,

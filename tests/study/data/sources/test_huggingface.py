@@ -9,7 +9,8 @@ import pytest
 from image_layouts import png, write_shard
 
 from study import data
-from study.data import DataOptions, Dataset, Split, huggingface
+from study.data import DataOptions, Dataset, Split
+from study.data.sources import huggingface
 from study.errors import DataError
 
 NAMES = ("tench", "goldfish", "shark")

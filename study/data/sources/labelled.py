@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from study.data import test_set
 from study.data.dataset import DataOptions, Dataset, Report, draw, image_spec
-from study.data.decode import Decoded, Sources, Target, decode, load_images, shown
+from study.data.sources.decode import Decoded, Sources, Target, decode, load_images, shown
 from study.errors import DataError
 
 TRAIN, VALIDATION, TEST_PART = "train", "validation", "test"

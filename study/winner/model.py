@@ -191,7 +191,7 @@ def spec_of(study: Mapping[str, Any]) -> ImageSpec:
 
 def class_names(study: Mapping[str, Any]) -> list[str]:
     """By label."""
-    from study.data import cifar10, synthetic
+    from study.data.sources import cifar10, synthetic
 
     if "classes" in study["data"]:
         return list(study["data"]["classes"])

@@ -15,7 +15,7 @@ from study.pipeline.trusted_code import Permission
 from study.storage.user_code import record_user_code
 from study.training.references import reference_of
 from study.training.trainer import build_trainer
-from study.winner import Winner, class_names, load, spec_of
+from study.winner.model import Winner, class_names, load, spec_of
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from study.pipeline.audit import Audit
 from study.pipeline.check_images import CheckImages
-from study.pipeline.extra_searches import Control, TunedBaseline
-from study.pipeline.final import Final, Reproduction
-from study.pipeline.finalists import Finalists
-from study.pipeline.replicates import Replicates
+from study.pipeline.phases.audit import Audit
+from study.pipeline.phases.extra_searches import Control, TunedBaseline
+from study.pipeline.phases.final import Final, Reproduction
+from study.pipeline.phases.finalists import Finalists
+from study.pipeline.phases.replicates import Replicates
+from study.pipeline.phases.search import Search
 from study.pipeline.run_context import Phase
-from study.pipeline.search import Search
 
 STUDY_PHASES: list[Phase[Any]] = [
     CheckImages(),

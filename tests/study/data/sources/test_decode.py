@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from study.data import DataOptions, decode
-from study.data.decode import Target, decode_image, shown
-from study.data.labelled import Files, FileSource
+from study.data import DataOptions
+from study.data.sources import decode
+from study.data.sources.decode import Target, decode_image, shown
+from study.data.sources.labelled import Files, FileSource
 
 RED, WHITE = [255, 0, 0], [255, 255, 255]
 
