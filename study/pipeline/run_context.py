@@ -16,8 +16,8 @@ from study.data import Dataset, Split
 from study.data.dataset import Fold
 from study.errors import StudyFailed, StudyInterrupted
 from study.execution import cluster
-from study.execution.interruption import Interruption
 from study.execution.exit_notice import printed_if_killed
+from study.execution.interruption import Interruption
 from study.execution.resources import Slots
 from study.execution.trainable import WorkerSetup
 from study.pipeline.console import Output
