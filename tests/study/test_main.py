@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from study import cli
+from study import __main__ as cli
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -89,7 +89,7 @@ def console_script(folder: Path, *arguments: str) -> subprocess.CompletedProcess
     """Runs the console script as an installer writes it, in `folder`."""
     script = folder / "bin" / "imagestudy"
     script.parent.mkdir(exist_ok=True)
-    script.write_text("import sys\nfrom study.cli import main\nsys.exit(main())\n")
+    script.write_text("import sys\nfrom study.__main__ import main\nsys.exit(main())\n")
     return subprocess.run(
         [sys.executable, str(script), *arguments],
         cwd=folder,
