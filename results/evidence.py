@@ -16,6 +16,7 @@ from results.analysis import incumbent, leaderboard
 from results.budget_curve import budget_curve
 from results.formatting import duration
 from results.further_search import further_search
+from results.metric import ACCURACY
 from results.replicates import of_run
 from results.run import Run
 from results.significance import Z95
@@ -70,17 +71,18 @@ def audited(run: Run) -> pd.DataFrame:
     """The stopped trials that were trained to their end after the search; no choice has seen this.
 
     Returns:
-        Index `trial` (int64). Columns `stopped_at` (epochs, int64), `val_accuracy_there`, `val_accuracy_at_end`
-        (fractions), `rank_at_end` (int64, from 1, among the whole trials and itself), `would_have_won` (bool).
+        Index `trial` (int64). Columns `stopped_at` (epochs, int64), `val_<metric>_there`, `val_<metric>_at_end`,
+        `rank_at_end` (int64, from 1, among the completed trials and itself), `would_have_won` (bool).
     """
-    epochs = run.audit_epochs
-    at_end = epochs[epochs["training_iteration"] == run.study["max_epochs"]].set_index("trial")["val_accuracy"]
-    table = pd.DataFrame({"val_accuracy_at_end": at_end}).sort_index()
+    epochs, column = run.audit_epochs, run.metric.column
+    at_end = epochs[epochs["training_iteration"] == run.study["max_epochs"]].set_index("trial")[column]
+    table = pd.DataFrame({f"{column}_at_end": at_end}).sort_index()
     table.insert(0, "stopped_at", run.trials["epochs"].reindex(table.index))
-    table.insert(1, "val_accuracy_there", run.trials["val_accuracy"].reindex(table.index))
-    whole = run.trials.loc[run.trials["status"] == "completed", "val_accuracy"]
-    table["rank_at_end"] = [1 + int((whole > accuracy).sum()) for accuracy in table["val_accuracy_at_end"]]
-    table["would_have_won"] = table["val_accuracy_at_end"] > (whole.max() if len(whole) else -math.inf)
+    table.insert(1, f"{column}_there", run.trials[column].reindex(table.index))
+    completed = run.trials.loc[run.trials["status"] == "completed", column].dropna()
+    is_better, ends = run.metric.is_better, table[f"{column}_at_end"]
+    table["rank_at_end"] = [1 + sum(is_better(other, end) for other in completed) for end in ends]
+    table["would_have_won"] = [all(is_better(end, other) for other in completed) for end in ends]
     return table.astype({"stopped_at": "int64", "rank_at_end": "int64", "would_have_won": "bool"}).rename_axis("trial")
 
 
@@ -92,14 +94,14 @@ def rung_correlation(run: Run) -> pd.DataFrame:
 
     Returns:
         Index `rung` (epochs below max_epochs, ascending). Columns `trials` (int64), `spearman` (weighted Spearman's rho
-        of val_accuracy at the rung and at the end; NaN below 3 trials).
+        of the run's metric at the rung and at the end; NaN below 3 trials).
     """
     end = run.study["max_epochs"]
     whole = run.trials.index[run.trials["status"] == "completed"]
     own = run.epochs[run.epochs["number"].isin(whole)].pivot(
-        index="number", columns="training_iteration", values="val_accuracy"
+        index="number", columns="training_iteration", values=run.metric.column
     )
-    more = run.audit_epochs.pivot(index="trial", columns="training_iteration", values="val_accuracy")
+    more = run.audit_epochs.pivot(index="trial", columns="training_iteration", values=run.metric.column)
     stopped = run.trials["stop_reason"].str.startswith("rung", na=False).sum()
     table = pd.concat([own, more]).reindex(columns=range(1, end + 1)).dropna(subset=[end])
     weights = pd.Series([1.0] * len(own) + [stopped / len(more) if len(more) else 1.0] * len(more))
@@ -129,34 +131,35 @@ def _weighted_spearman(one: "pd.Series[float]", other: "pd.Series[float]", weigh
     return float((weights * a * b).sum() / math.sqrt((weights * a * a).sum() * (weights * b * b).sum()))
 
 
-def control(run: Run) -> dict[str, float] | None:
+def control(run: Run) -> dict[str, Any] | None:
     """The search against random search in the same space, at the same number of epochs; None without a control.
 
     Returns:
-        `epochs` (spent by each), `search`, `control` (best validation accuracy by then, fractions), `difference`, and
-        `chance` (half width of the 95% interval of a difference that validation images alone make).
+        `epochs` (spent by each), `search`, `control` (the best value of the run's metric by then), `difference`
+        (positive where the search is better), and `chance` (half width of the 95% interval of a difference that
+        validation images alone make; None for metrics other than accuracy, which are no means over images).
     """
     if run.control is None or run.control.trials.empty or run.trials.empty:
         return None
     epochs = int(min(run.trials["epochs"].sum(), run.control.trials["epochs"].sum()))
     found = {"search": _best_within(run, epochs), "control": _best_within(run.control, epochs)}
-    if any(math.isnan(accuracy) for accuracy in found.values()):
+    if any(math.isnan(value) for value in found.values()):
         return None
     n = run.study["data"]["validation"]
-    variance = sum(accuracy * (1 - accuracy) / n for accuracy in found.values())
+    variance = sum(value * (1 - value) / n for value in found.values())
     return {
         "epochs": epochs,
         **found,
-        "difference": found["search"] - found["control"],
-        "chance": Z95 * math.sqrt(variance),
+        "difference": (found["search"] - found["control"]) * (1 if run.metric.maximize else -1),
+        "chance": Z95 * math.sqrt(variance) if run.metric == ACCURACY else None,
     }
 
 
 def _best_within(run: Run, epochs: int) -> float:
-    """The best validation accuracy that any trial had shown after `epochs` of all trials together."""
+    """The best value of the run's metric that any trial had shown after `epochs` of all trials together."""
     path = incumbent(run)
     within = path[path["epochs_spent"] <= epochs]
-    return float(within["val_accuracy"].iloc[-1]) if len(within) else math.nan
+    return float(within[run.metric.column].iloc[-1]) if len(within) else math.nan
 
 
 def attribution(run: Run) -> dict[str, Any] | None:
@@ -325,16 +328,21 @@ def _on_control(run: Run) -> str:
     found = control(run)
     if found is None:
         return ""
-    keep = "was better than random search" if found["difference"] > found["chance"] else "was worse than random search"
-    if abs(found["difference"]) <= found["chance"]:
-        keep = "cannot be told from random search"
-    return (
-        f"Control: after {found['epochs']:,} epochs each, the search had found {found['search']:.2%} validation "
-        f"accuracy and random search {found['control']:.2%}. In this run the search {keep}: "
-        f"{100 * found['difference']:+.2f} points, where the choice of {run.study['data']['validation']:,} validation "
-        f"images alone explains up to ±{100 * found['chance']:.2f} (95%). One run of each: another --seed may give "
-        f"another result."
+    metric = run.metric
+    text = (
+        f"Control: after {found['epochs']:,} epochs each, the search had found a {metric.words} of "
+        f"{metric.text(found['search'])} and random search {metric.text(found['control'])}. "
     )
+    if found["chance"] is not None:
+        keep = "was better than" if found["difference"] > 0 else "was worse than"
+        if abs(found["difference"]) <= found["chance"]:
+            keep = "cannot be told from"
+        text += (
+            f"In this run the search {keep} random search: {metric.difference(found['difference'], sign=True)}, where "
+            f"the choice of {run.study['data']['validation']:,} validation images alone explains up to "
+            f"±{100 * found['chance']:.2f} (95%). "
+        )
+    return f"{text}One run of each: another --seed may give another result."
 
 
 def _on_attribution(run: Run) -> str:

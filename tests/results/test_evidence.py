@@ -104,11 +104,20 @@ def test_the_score_of_a_finalist_is_its_mean_over_the_folds_that_the_study_asked
     assert results.budget(run)["images"]["finalists"] == round(4 * 25_000 + 2 * 100_000 / 3 + 2 * 45_000)
 
 
+def by_log_loss(run: results.Run, factor: float) -> results.Run:
+    """The run as if log_loss had selected, `factor` times what the accuracy lacks to 1."""
+    tables = {
+        name: getattr(run, name).assign(val_log_loss=lambda table: factor * (1 - table["val_accuracy"]))
+        for name in ("trials", "epochs", "finalist_epochs", "audit_epochs")
+    }
+    return replace(run, metric=MetricInfo("log_loss", "min"), **tables)
+
+
 def test_finalists_are_ranked_by_the_metric_that_selects(tmp_path: Path) -> None:
     made = searched(tmp_path / "run")
     epochs = retrained({1: [[0.9]], 3: [[0.1]]}).assign(val_log_loss=[0.8, 0.3])
-    metric = MetricInfo("log_loss", "min")
-    run = replace(made, metric=metric, finalist_epochs=epochs, trials=made.trials.assign(val_log_loss=0.5))
+    made = by_log_loss(made, 1.0)
+    run = replace(made, finalist_epochs=epochs, trials=made.trials.assign(val_log_loss=0.5))
     table = results.finalists(run)
     assert table.index.tolist() == [3, 1]
     assert table["optimism"].tolist() == pytest.approx([-0.2, 0.3])  # positive where the search's was too good
@@ -163,6 +172,21 @@ def test_the_controls_sentence_follows_from_the_difference_and_its_chance(
     assert found["chance"] == pytest.approx(norm.ppf(0.975) * deviation, rel=1e-4)
     assert words in said(run, "Control")
     assert "5,000 validation images" in said(run, "Control")
+
+
+def test_control_and_audit_follow_a_metric_that_is_minimised(tmp_path: Path) -> None:
+    control = by_log_loss(searched(tmp_path / "control"), 2.0)
+    run = replace(by_log_loss(searched(tmp_path / "run"), 1.0), control=control)
+    found = results.control(run)
+    assert found is not None
+    assert (found["search"], found["control"], found["difference"]) == pytest.approx((0.3, 0.6, 0.3))
+    assert found["chance"] is None
+    assert "validation log loss of 0.3000 and random search 0.6000. One run of each" in said(run, "Control")
+    audit = retrained({5: [[0.1, 0.5, 0.71]], 4: [[0.1, 0.5, 0.6]]})
+    table = results.audited(replace(run, audit_epochs=audit.assign(val_log_loss=1 - audit["val_accuracy"])))
+    assert table.loc[[5, 4], "would_have_won"].tolist() == [True, False]
+    assert table.loc[5, "rank_at_end"] == 1
+    assert table.loc[5, "val_log_loss_at_end"] == pytest.approx(0.29)
 
 
 def test_the_control_is_looked_at_no_later_than_the_search_ended(tmp_path: Path) -> None:
