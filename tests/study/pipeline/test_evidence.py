@@ -171,7 +171,7 @@ def test_metrics_carry_the_evidence_and_the_cost_of_every_part(defended: results
 
 FORMAT = (Path(__file__).parents[3] / "docs" / "run-directory.md").read_text()
 # What is inside of these is named elsewhere: fields of a Recipe, flags, packages, epochs.
-OPEN = {"arguments", "base", "baseline", "knobs", "recipe", "config", "versions", "published_train_loss"}
+OPEN = {"unused", "arguments", "base", "baseline", "knobs", "recipe", "config", "versions", "published_train_loss"}
 
 
 def keys(content: Any) -> Iterator[str]:
