@@ -300,7 +300,7 @@ def test_a_space_that_was_edited_since_is_refused(
     [
         (
             "epochs.jsonl",
-            b'{"event": "trial", "number": 0, "config": {}, "seed": 0}\nnonsense\n{}\n',
+            b'{"event": "trial", "number": 0, "config": {}, "seed": 0, "time": 1.0}\nnonsense\n{}\n',
             "line 2 is damaged",
         ),
         ("study.json", b'{"format": 1, "na', "study.json is damaged"),
