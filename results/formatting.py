@@ -37,9 +37,9 @@ def mean_accuracy(side: Mapping[str, Any]) -> float:
 NOT_USED = "not used"
 
 
-def used(side: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe of a side of final/metrics.json; what its network and optimizer ignore is said in its place."""
-    return {name: NOT_USED if name in side.get("unused", {}) else value for name, value in side["recipe"].items()}
+def used(recipe: Mapping[str, Any], side: Mapping[str, Any]) -> dict[str, Any]:
+    """`recipe`, with NOT_USED for the fields that its network and optimizer ignore, as a side of metrics.json says."""
+    return {name: NOT_USED if name in side.get("unused", {}) else value for name, value in recipe.items()}
 
 
 # What a terminal or a browser acts on instead of showing it: C0 and C1 controls, among them escape sequences and line

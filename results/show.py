@@ -133,7 +133,7 @@ def _difference(run: Run, console: Console) -> None:
         table.add_column(heading)
     mine, base = run.recipe(number), run.baseline
     if run.final is not None and "winner" in run.final:
-        mine, base = used(run.final["winner"]), used(run.final["baseline"])
+        mine, base = used(mine, run.final["winner"]), used(base, run.final["baseline"])
     for name, value in mine.items():
         if name not in ("seed", "epochs") and value != base.get(name):
             table.add_row(_plain(name), _plain(word(base.get(name))), _plain(word(value)))

@@ -131,7 +131,7 @@ def compared_recipe(recipe: Mapping[str, Any]) -> dict[str, str]:
 def difference(run: Run) -> list[dict[str, Any]]:
     """Every field of winner and baseline side by side; empty where there is no winner."""
     if run.final is not None and "winner" in run.final:
-        winner, baseline = used(run.final["winner"]), used(run.final["baseline"])
+        winner, baseline = (used(run.final[role]["recipe"], run.final[role]) for role in ("winner", "baseline"))
     else:
         ranked = analysis.leaderboard(run)
         if ranked.empty:
