@@ -69,7 +69,7 @@ def render(run_dir: Path) -> str:
         side=side,
         spec=spec,
         classes=class_names(study),
-        recipe=used(side),
+        recipe=used(side["recipe"], side),
         changed={name: value for name, value in recipe.as_dict().items() if value != BASELINE.as_dict().get(name)},
         costs=side.get("costs"),
         is_kept=is_kept(run_dir, study),
