@@ -397,6 +397,6 @@ def test_the_costs_of_winner_and_baseline_and_the_model_card_are_on_the_page(tmp
     (made.path / "final" / "README.md").write_text("# card")
     page = report.render(results.load_run(made.path))
     assert "Costs in use (times on cpu, 1 threads)" in page
-    assert '<td>parameters</td><td class="number">76,538</td>' in page
+    assert '<td class="text">parameters</td><td class="number">76,538</td>' in page
     assert '<a href="final/README.md">' in page
     assert "not used" in page
