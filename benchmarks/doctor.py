@@ -20,13 +20,13 @@ import numpy as np
 import pandas as pd
 from optuna.distributions import CategoricalDistribution, FloatDistribution, distribution_to_json
 
-from results import Metric, Run, diagnose
+from results import MetricInfo, Run, diagnose
 from results.events import EpochFinished, State, TrialEnded, TrialStarted
 from results.tables import epochs_table, trials_table
 
 VALIDATION, TEST, EPOCHS, TRIALS = 5_000, 10_000, 9, 40
 SEEDS = 0.009  # standard deviation of accuracy between seeds, as results/seed_deviation.csv has it for CIFAR-10's CNN
-ACCURACY = Metric("accuracy", "max", "{:.2%}")
+ACCURACY = MetricInfo("accuracy", "max", "{:.2%}")
 RANGES = {"lr": FloatDistribution(1e-3, 1e-1, log=True), "batch_size": CategoricalDistribution([32, 64, 128])}
 Curve = Callable[[int], float]  # the share of its final accuracy that a trial has at an epoch
 

@@ -88,7 +88,11 @@ class MLflow:
         return str(run.info.run_id)
 
     def _params(self, run: str, params: Mapping[str, Any]) -> None:
-        self._client.log_batch(run, params=[Param(name, str(value)[:_LONGEST]) for name, value in params.items()])
+        """MLflow's parameters never change. A setting that a later session changed becomes a tag of its name."""
+        text = {name: str(value)[:_LONGEST] for name, value in params.items()}
+        known = self._client.get_run(run).data.params
+        self._client.log_batch(run, params=[Param(name, value) for name, value in text.items() if name not in known])
+        self._tags(run, {name: value for name, value in text.items() if known.get(name, value) != value})
 
     def _tags(self, run: str, tags: Mapping[str, Any]) -> None:
         self._client.log_batch(run, tags=[RunTag(name, str(value)[:_LONGEST]) for name, value in tags.items()])
