@@ -180,7 +180,7 @@ def is_up() -> bool:
 def watch(give_up: Callable[[str], None], patience: float = 3.0) -> Iterator[None]:
     """Inside, a thread looks every second whether this machine's Ray processes live.
 
-    Where one has died, calls into Ray wait a minute for it, after which Ray ends this process without a word. Before
+    Where one has died, calls into Ray wait a minute for it, after which Ray ends this process without a message. Before
     that, `give_up` is called from the thread with the dead process's name, and is expected to end this process.
 
     Args:

@@ -34,7 +34,7 @@ class Timing:
 
 
 def time_recipes(setup: WorkerSetup, recipes: Sequence[Recipe], slots: Slots) -> Timing:
-    """Trains a few steps of each recipe on every slot at once. Ray keeps the workers, and the study uses them.
+    """Trains a few steps of each recipe on every slot at once.
 
     Args:
         setup: as the trainings will have it; only its first training images are used.

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from study.pipeline.check_images import CheckImages
 from study.pipeline.phases.audit import Audit
+from study.pipeline.phases.check_images import CheckImages
 from study.pipeline.phases.extra_searches import Control, TunedBaseline
 from study.pipeline.phases.final import Final, Reproduction
 from study.pipeline.phases.finalists import Finalists

@@ -11,7 +11,7 @@ from PIL import Image
 from results import schema
 from study import data
 from study.data import DataOptions, checks
-from study.pipeline.check_images import CheckImages
+from study.pipeline.phases.check_images import CheckImages
 
 
 @pytest.fixture
@@ -57,6 +57,6 @@ def test_a_check_that_fails_costs_one_warning(context: Any, monkeypatch: pytest.
 
 
 def test_in_very_many_images_only_equal_ones_are_searched_for(context: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("study.pipeline.check_images.MOST_SEARCHED", 1796)
+    monkeypatch.setattr("study.pipeline.phases.check_images.MOST_SEARCHED", 1796)
     CheckImages().run(context)
     assert json.loads((context.run_dir / "data.json").read_text())["searched_for_near_duplicates"] is False
