@@ -25,7 +25,7 @@ from study.data.test_set import Opening
 from study.errors import StudyFailed
 from study.execution import predictions
 from study.execution.trainable import weights_of
-from study.pipeline import check_images
+from study.pipeline.phases import check_images
 from study.pipeline.phases.planned_trainings import FinishedTraining, PlannedTraining, TrainingOptions, run_trainings
 from study.pipeline.published import published_for
 from study.pipeline.run_context import FINAL, ReproduceContext, RunContext, StudyContext
