@@ -128,7 +128,7 @@ def run_suite(dataset: Dataset, epochs: int, data_dir: Path) -> tuple[float, flo
     with tempfile.TemporaryDirectory() as folder:
         request = Request("benchmarks.tutorial", config, config, [], content, output, problem)
         context: RunContext[StudyConfig] = start_run(Path(folder) / "suite", request)
-        run_phases(context, [Search()])
+        run_phases(context, [Search()], lambda line: None)
         run = results.load_run(context.run_dir)
     seconds = run.study["seconds"]["search"]
     return seconds, float(run.trials["val_accuracy"].max()), int(run.trials["epochs"].sum())

@@ -7,6 +7,9 @@ Importing it loads neither torch nor ray; Optuna, SciPy and plotly come with wha
 `results.plots`, the page in `results.report`.
 """
 
+from importlib import import_module
+from typing import Any
+
 from results.analysis import (
     best,
     common_epoch,
@@ -83,3 +86,10 @@ __all__ = [
     "sentences",
     "write_tables",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`results.plots` and `results.report` are imported when they are used."""
+    if name not in ("plots", "report"):
+        raise AttributeError(f"module 'results' has no attribute {name!r}")
+    return import_module(f"results.{name}")

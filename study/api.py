@@ -23,6 +23,7 @@ from study.config import Config, ReproduceConfig, StudyConfig, TrainingConfig, r
 from study.data import DataOptions
 from study.errors import StudyError, StudyInterrupted, UsageError
 from study.execution import cluster
+from study.execution.exit_notice import printed_if_killed
 from study.pipeline.console import Output, StudyConsole
 from study.pipeline.estimate import estimate
 from study.pipeline.find_run import find_recipe, find_run
@@ -39,7 +40,7 @@ from study.search.optuna_study import check_database
 from study.search.schedulers import SCHEDULERS, SchedulerSettings
 from study.storage.files import atomic_write, write_json
 from study.training.loop import Epoch
-from study.training.references import reference_of
+from study.training.references import LOCATIONS, reference_of
 from study.winner import model_card
 
 if TYPE_CHECKING:
@@ -320,6 +321,7 @@ def merged_settings(
 
 def _loadable(config: Config, run_dir: Path | None, given: Mapping[str, Any], output: Output) -> Config:
     """The settings with the code of the user's own that may be loaded."""
+    LOCATIONS.clear()
     if run_dir is None:
         return config
     loaded, notices = verified(config, run_dir, given)
@@ -343,30 +345,34 @@ def _run(request: Request, run_dir: Path | None, default_name: str, phases: Any)
     config = request.config
     was_running = cluster.is_started()
     context: RunContext[Any]
-    try:
-        if run_dir is None:
-            context = start_run(config.runs_dir / (config.name or default_name), request)
-        else:
-            context = resume_run(run_dir, request)
-        with atomic_write(context.run_dir / "study.yaml") as file:
-            file.write(to_yaml(config).encode())
+    with printed_if_killed() as set_exit_notice:
         try:
-            request.output.say(describe(context))
-            if isinstance(config, StudyConfig) and (config.dry_run or not config.quiet):
-                _view(context, "estimate", lambda: _say_estimate(context))
-            if getattr(config, "dry_run", False):
-                return _discard(context)
-            context = replace(context, trackers=_trackers(context))
+            if run_dir is None:
+                context = start_run(config.runs_dir / (config.name or default_name), request)
+            else:
+                context = resume_run(run_dir, request)
+            with atomic_write(context.run_dir / "study.yaml") as file:
+                file.write(to_yaml(config).encode())
             try:
-                run_phases(context, phases)
-                return _conclude(context)
+                request.output.say(describe(context))
+                if isinstance(config, StudyConfig) and (config.dry_run or not config.quiet):
+                    _view(context, "estimate", lambda: _say_estimate(context))
+                if getattr(config, "dry_run", False):
+                    return _discard(context)
+                context = replace(context, trackers=_trackers(context))
+                try:
+                    run_phases(context, phases, set_exit_notice)
+                    return _conclude(context)
+                finally:
+                    _view(context, "trackers", lambda: context.trackers.finish(results.load_run(context.run_dir)))
             finally:
-                _view(context, "trackers", lambda: context.trackers.finish(results.load_run(context.run_dir)))
+                context.lock.release()
+        except StudyError as error:
+            set_exit_notice(f"{request.program}: {error}")  # Ray may end this process before it has said so
+            raise
         finally:
-            context.lock.release()
-    finally:
-        if not was_running:
-            cluster.stop_ray()
+            if not was_running:
+                cluster.stop_ray()
 
 
 def _conclude(context: RunContext[Any]) -> results.Run:

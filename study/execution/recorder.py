@@ -129,6 +129,14 @@ class CheckpointCleaner(ProcessLocal, tune.Callback):
     on_trial_error = on_trial_complete
 
 
+def delete_left_over_checkpoints(store: Store, log: EventLog) -> None:
+    """Deletes those of trainings that have ended: a driver may be killed between the end and the deletion."""
+    for name in store.below("checkpoints").names():
+        number = Path(name).stem
+        if number.isdecimal() and int(number) in log.state.trials and log.state.trials[int(number)].end is not None:
+            store.delete(trainable.checkpoint_of(int(number)))
+
+
 class AfterEachTraining(ProcessLocal, tune.Callback):
     """Calls a function when a training was paused or has ended, and that is recorded."""
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from study.config import Config, extra_of, key_of, validate
 from study.errors import StudyError, UsageError
+from study.pipeline.trusted_code import is_same_code
 from study.storage.study_file import StudyFile
 
 
@@ -24,25 +25,24 @@ def merge_resume_arguments(
     """
     content = StudyFile(run_dir / "study.json").content
     began = recorded_settings(config, content)
+    moved: dict[str, Any] = {}
     for name in config.model_fields:
         key, extra = key_of(config, name), extra_of(config, name)
-        if key not in given:
+        if key not in given or extra["on_resume"] != "keep" or key in ("runs_dir", "name"):
             continue
-        if extra["on_resume"] == "keep" and key not in ("runs_dir", "name"):
-            wanted = validate(config, {key: given[key]}, spelling).as_json()[key]
-            if wanted != began.as_json()[key]:
-                was = began.as_json()[key]
-                before = "not given" if was in (None, [], {}) else was
-                raise UsageError(
-                    f"{spelling(key)} was {before} when {run_dir} began, and cannot change when it is resumed"
-                )
+        was, wanted = (each.as_json()[key] for each in (began, validate(config, {key: given[key]}, spelling)))
+        if is_same_code(key, was, wanted):
+            moved[key] = getattr(began, name)
+        elif wanted != was:
+            before = "not given" if was in (None, [], {}) else was
+            raise UsageError(f"{spelling(key)} was {before} when {run_dir} began, and cannot change when it is resumed")
     inherited = {
         key_of(config, name): getattr(began, name)
         for name in config.model_fields
         if extra_of(config, name)["on_resume"] != "session"
     }
     place = {"runs_dir": run_dir.parent, "name": None}
-    return validate(config, {**inherited, **given, **place}, spelling)
+    return validate(config, {**inherited, **given, **moved, **place}, spelling)
 
 
 def recorded_settings(config: type[Config], content: Mapping[str, Any]) -> Config:

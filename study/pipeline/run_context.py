@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +15,6 @@ from study.data import Dataset, Split
 from study.data.dataset import Fold
 from study.errors import StudyFailed, StudyInterrupted
 from study.execution import cluster
-from study.execution.exit_notice import printed_if_killed
 from study.execution.interruption import Interruption
 from study.execution.resources import Slots
 from study.execution.trainable import WorkerSetup
@@ -121,8 +119,13 @@ class Phase(Protocol[Config]):
         """
 
 
-def run_phases(context: RunContext[Config], phases: Sequence[Phase[Config]]) -> None:
+def run_phases(
+    context: RunContext[Config], phases: Sequence[Phase[Config]], set_exit_notice: Callable[[str], None]
+) -> None:
     """Runs the enabled phases in order; study.json gets the wall time of each and how the study ended.
+
+    Args:
+        set_exit_notice: takes the line that is printed if this process is killed.
 
     Raises:
         StudyFailed: a phase failed; the message says how to resume.
@@ -131,13 +134,10 @@ def run_phases(context: RunContext[Config], phases: Sequence[Phase[Config]]) -> 
     study, interruption = context.study, context.interruption
     where = f"what was finished is in {context.run_dir}"
     resume = f"resume with: {resume_command(context)}"
+    died = "this process was ended by Ray, a process of which died, or by the system"
+    set_exit_notice(f"{context.program}: {died}; {where}; {resume}")
     try:
-        died = "this process was ended by Ray, a process of which died, or by the system"
-        with (
-            interruption.on_signals(),
-            printed_if_killed(f"{context.program}: {died}; {where}; {resume}") as dismiss,
-            cluster.watch(lambda dead: _give_up(context, dead, dismiss)),
-        ):
+        with interruption.on_signals(), cluster.watch(lambda dead: _give_up(context, dead, set_exit_notice)):
             for phase in phases:
                 if phase.enabled(context.config) and interruption.signal_number is None:
                     with study.timed(phase.name):
@@ -158,13 +158,12 @@ def run_phases(context: RunContext[Config], phases: Sequence[Phase[Config]]) -> 
     _check_copy(context)
 
 
-def _give_up(context: RunContext[Any], dead: str, dismiss: Callable[[], None]) -> None:
+def _give_up(context: RunContext[Any], dead: str, set_exit_notice: Callable[[str], None]) -> None:
     """Ends this process, as Ray would a minute later without a message. The run can be resumed."""
-    dismiss()
     reason = f"Ray died on this machine ({dead})"
     context.study.update(status="failed", reason=reason, ended=now())
     message = f"{reason}; what was finished is in {context.run_dir}; resume with: {resume_command(context)}"
-    print(f"{context.program}: {message}", file=sys.stderr, flush=True)
+    set_exit_notice(f"{context.program}: {message}")
     os._exit(1)
 
 

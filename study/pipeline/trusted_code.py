@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from study.config import Config, TrainingConfig
 from study.errors import UserCodeError
 from study.recipe import Recipe
 from study.storage.user_code import VerifiedCode, read_sources, record_user_code, verify_user_code
-from study.training.references import OBJECTS, reference_of
+from study.training.references import LOCATIONS, OBJECTS, reference_of
 
 # Setting -> what user_code calls it.
 KINDS = {"space": "space", "model": "network", "trainer": "trainer", "dataset": "dataset"}
@@ -49,8 +49,12 @@ class UserCode:
     def for_workers(self) -> dict[str, Any]:
         """`sources` and `objects` of a WorkerSetup: what a worker needs to load network and trainer."""
         needed = {kind: each for kind, each in self.references.items() if kind in ("network", "trainer")}
+        sources = [
+            replace(read_sources(LOCATIONS.get(each, each), kind, self.objects.get(each)), reference=each)
+            for kind, each in needed.items()
+        ]
         return {
-            "sources": tuple(read_sources(each, kind, self.objects.get(each)) for kind, each in needed.items()),
+            "sources": tuple(sources),
             "objects": {each: OBJECTS[each] for each in needed.values() if each in OBJECTS},
         }
 
@@ -59,6 +63,16 @@ def is_file(reference: str) -> bool:
     """Whether a setting names code in a file or module of the user's own."""
     place, colon, name = reference.rpartition(":")
     return bool(colon and place and name) and place not in ("torchvision", "timm") and "/" not in name
+
+
+def is_same_code(setting: str, was: object, now: object) -> bool:
+    """Whether both values of a setting name one thing of a file, which may lie elsewhere now.
+
+    Whether the file is the same is decided by its digest, in `verified`.
+    """
+    if setting not in KINDS or not all(isinstance(each, str) and is_file(each) for each in (was, now)):
+        return False
+    return str(was).rpartition(":")[2] == str(now).rpartition(":")[2]
 
 
 def verified(
@@ -91,7 +105,10 @@ def verified(
     for setting, kind in settings.items():
         value = getattr(config, setting, None)
         if kind in code.references and not callable(given.get(setting)):
-            changes[setting] = code.references[kind]
+            if kind == "network":
+                LOCATIONS[str(value)] = code.references[kind]
+            else:
+                changes[setting] = code.references[kind]
         elif isinstance(value, str) and is_file(value) and setting not in given and kind not in code.references:
             _refuse_unsigned(config.trust_code, run_dir, setting, value)
     known = {given.get("model"), getattr(config, "model", None) if "network" in code.references else None}

@@ -13,6 +13,9 @@ from study.errors import ModelError, StudyError
 
 # Reference -> the object, in this process.
 OBJECTS: dict[str, Any] = {}
+# Reference in a recipe -> where its code is now, for a resumed run whose file has moved or is gone. Recipes keep the
+# name that the run began with, so that all trials have one name for one network.
+LOCATIONS: dict[str, str] = {}
 
 
 def reference_of(value: Any) -> str:
@@ -39,7 +42,7 @@ def resolve(reference: str, kind: str) -> Any:
         raise ModelError(f"{kind} {reference!r} was passed from Python, so it must be passed again")
     if found is None:
         try:
-            found = load_object(reference, kind)
+            found = load_object(LOCATIONS.get(reference, reference), kind)
         except LoadError as error:
             raise ModelError(str(error)) from None
     if not callable(found):

@@ -74,7 +74,10 @@ def test_every_command_of_the_page_does_what_the_page_says(
     assert "ignores channels, kernel, padding, hidden, batch_norm, dropout" in said
     before = events(log)
 
-    ran(command("study.run", "--resume"), folder, environment)
+    # The file may be gone meanwhile: the copy in the run has the same name in all its records.
+    (folder / "docs").rename(folder / "elsewhere")
+    assert "the copy in the run is used" in ran(command("study.run", "--resume"), folder, environment)
+    (folder / "elsewhere").rename(folder / "docs")
     assert events(log)[: len(before)] == before
     run = results.load_run(folder / "runs" / "vit")
     assert run.status == "finished"
@@ -84,6 +87,7 @@ def test_every_command_of_the_page_does_what_the_page_says(
         run.trials
     )
     assert run.best_recipe is not None
+    assert len({run.recipe(number)["model"] for number in run.trials.index}) == 1
     assert run.best_recipe["model"].endswith("vit.py:ViT")
     assert run.trials["parameters"].notna().all()
     assert len(results.plots.accuracy_against_cost(run, cost="multiply_adds").data) == 2

@@ -10,7 +10,7 @@ from typing import Any
 from results.events import State, TrialStarted
 from study.data.dataset import Fold
 from study.execution.list_searcher import ListSearcher
-from study.execution.recorder import Recorder
+from study.execution.recorder import Recorder, delete_left_over_checkpoints
 from study.execution.runner import TrialSource, config_of, run_trials
 from study.pipeline.progress import PhaseSize
 from study.pipeline.run_context import RunContext
@@ -79,6 +79,7 @@ def run_trainings(
     total, title = float(len(planned) * epochs), phase if fold is None else f"{phase}, fold {fold}"
     progress = context.output.follow(PhaseSize(title, len(planned), epochs, (total, total), context.slots.count))
     with EventLog(folder.path / "epochs.jsonl", [folder.after_event]) as log:
+        delete_left_over_checkpoints(folder.store, log)
         numbers = [_number(each, log) for each in planned]
         progress.catch_up(log.events, set(numbers))
         log.add_listener(progress.apply)

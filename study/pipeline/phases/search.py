@@ -12,7 +12,7 @@ from study.config import StudyConfig
 from study.errors import StudyFailed
 from study.execution.interruption import Interruption
 from study.execution.ray_scheduler import RayScheduler
-from study.execution.recorder import Recorder
+from study.execution.recorder import Recorder, delete_left_over_checkpoints
 from study.execution.runner import TrialSource, run_trials
 from study.execution.trainable import checkpoint_of
 from study.execution.trial_searcher import TrialSearcher
@@ -125,6 +125,7 @@ class _Session:
         self._store: Store = context.folder.store
         self._recorder = Recorder(log, self._store, settings.max_epochs)
         self._end_complete_trials()
+        delete_left_over_checkpoints(self._store, log)
         self._scheduler = make_scheduler(context.config.scheduler, problem, settings)
         for event in log.events:
             self._scheduler.apply(event)

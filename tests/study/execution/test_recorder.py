@@ -1,8 +1,13 @@
 """The reason that the table gives for a training that failed."""
 
+from pathlib import Path
+
 import pytest
 
-from study.execution.recorder import cause_in
+from results.events import TrialEnded, TrialStarted
+from study.execution.recorder import cause_in, delete_left_over_checkpoints
+from study.storage.event_log import EventLog
+from study.storage.store import Store
 
 ADVICE = (
     "Memory on the node (IP: 10.0.0.1, ID: 054ce47c) where the task (actor ID: 82448ec8, name=ImplicitFunc.__init__, "
@@ -30,3 +35,15 @@ KILLED = "ray.exceptions.OutOfMemoryError: Task was killed due to the node runni
 )
 def test_the_cause_is_one_short_line(text: str, cause: str) -> None:
     assert cause_in(text) == cause
+
+
+def test_checkpoints_of_trainings_that_have_ended_are_deleted_and_no_others(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+    for name in ("0.pt", "1.pt", "7.pt", "1.hang"):
+        store.write(f"checkpoints/{name}", b"state")
+    with EventLog(tmp_path / "epochs.jsonl") as log:
+        for number in range(2):
+            log.append(TrialStarted(number=number, labels={}, config={}, seed=0))
+        log.append(TrialEnded(number=0, labels={}, status="completed", reason=None))
+        delete_left_over_checkpoints(store, log)
+    assert store.names() == ["checkpoints/1.hang", "checkpoints/1.pt", "checkpoints/7.pt"]

@@ -7,8 +7,9 @@ import pytest
 
 from study.config import ReproduceConfig, StudyConfig, validate
 from study.errors import UserCodeError
-from study.pipeline.trusted_code import check_recipe_code, recorded_networks, verified
+from study.pipeline.trusted_code import UserCode, check_recipe_code, is_same_code, recorded_networks, verified
 from study.recipe import BASELINE
+from study.training.references import resolve
 
 EVIL = "evil.py:Net"
 
@@ -50,3 +51,38 @@ def test_a_recipe_from_a_file_executes_no_file_without_trust(kind: type[StudyCon
 def test_networks_of_a_library_are_no_files() -> None:
     recipe = BASELINE.with_fields({"model": "torchvision:resnet18"})
     assert check_recipe_code("best.json", recipe, validate(StudyConfig, {})) == recipe
+
+
+def test_a_network_keeps_its_name_in_the_run_wherever_its_file_is_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text("def Net(): ...\n")
+    run = tmp_path / "one"
+    run.mkdir()
+    config = validate(StudyConfig, {"model": "net.py:Net"})
+    UserCode.of(config).record(run)
+    (tmp_path / "net.py").unlink()
+    loaded, notices = verified(config, run, {})
+    assert loaded.model == "net.py:Net"
+    assert "the copy in the run is used" in notices[0]
+    assert resolve("net.py:Net", "network").__name__ == "Net"
+    [sources] = UserCode.of(loaded).for_workers()["sources"]
+    assert sources.reference == "net.py:Net"
+    assert sources.files == {"net.py": b"def Net(): ...\n"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "was", "now", "same"),
+    [
+        ("model", "net.py:Net", "/elsewhere/net.py:Net", True),
+        ("model", "net.py:Net", "/elsewhere/net.py:Other", False),
+        ("model", "net.py:Net", "torchvision:resnet18", False),
+        ("space", "mine.py:space", "../mine.py:space", True),
+        ("recipe", "a.py:x", "b.py:x", False),
+    ],
+)
+def test_a_file_that_is_named_by_another_path_may_be_the_same_code(
+    setting: str, was: str, now: str, same: bool
+) -> None:
+    assert is_same_code(setting, was, now) is same
