@@ -3,9 +3,8 @@
     python -m study.export runs/NAME --format onnx
 
 onnx and torch-export have the preprocessing in the graph: "images", uint8 [N, H, W, C] with any N, to "probabilities",
-float32 [N, classes]. safetensors has the network's weights; its metadata has the recipe, the classes and the images'
-spec as JSON. No format is pickled. To add one, write its two functions and add it to
-FORMATS.
+float32 [N, classes]. safetensors has the network's weights; its metadata has the recipe, the classes, the images'
+spec and the temperature as JSON. No format is pickled. To add one, write its two functions and add it to FORMATS.
 """
 
 import json
@@ -52,7 +51,7 @@ class Exported:
         largest_difference: of a probability, from `winner.module`, over `images` random images.
         same_class: for how many of them the most probable class is the same.
         difference_from_evaluated: the same largest difference from `winner.predict_proba`, which computes as the
-            evaluation on the test set did.
+            evaluation on the test set did, at the temperature of the file.
         seconds_batch_1, seconds_batch_64: median time of a call on this CPU, preprocessing included.
         threads: of torch and onnxruntime.
     """
@@ -75,15 +74,39 @@ def main(command: Sequence[str] | None = None) -> int:
     add_winner_arguments(parser)
     parser.add_argument("--format", choices=FORMATS, required=True, help="what to write")
     parser.add_argument("--output", metavar="FILE", help="where to write it (default: RUN/final/winner.*)")
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="train once more without validation images; fit a temperature on those",
+    )
+    parser.add_argument(
+        "--data-dir", default="data", metavar="DIR", help="where --calibrate finds the images (default: data)"
+    )
     arguments = parser.parse_args(sys.argv[1:] if command is None else list(command))
     return run_command(PROGRAM, lambda: _export(arguments))
 
 
 def _export(arguments: Namespace) -> int:
     winner = load_winner(arguments)
+    if arguments.calibrate:
+        _calibrate(winner, Path(arguments.data_dir), arguments.trust_code)
     output = arguments.output or winner.run_dir / "final" / f"winner{FORMATS[arguments.format].suffix}"
     _show(export(winner, arguments.format, Path(output)), winner)
     return 0
+
+
+def _calibrate(winner: "Winner", data_dir: Path, trust_code: bool) -> None:
+    from study.api import errors_as_study_errors
+    from study.winner import temperature
+
+    with errors_as_study_errors():
+        fitted = temperature.of_run(winner, data_dir, trust_code, lambda line: print(line, file=sys.stderr))
+    temperature.calibrate(winner, fitted)
+    print(
+        f"temperature {fitted.temperature:.3f}, fitted on {fitted.validation_images:,} validation images: calibration "
+        f"error {fitted.calibration_error_before:.2%} before, {fitted.calibration_error_after:.2%} after; log loss "
+        f"{fitted.log_loss_before:.4f} before, {fitted.log_loss_after:.4f} after"
+    )
 
 
 def export(winner: "Winner", format: str, file: Path) -> Exported:
@@ -96,6 +119,7 @@ def export(winner: "Winner", format: str, file: Path) -> Exported:
     """
     import torch
 
+    from results.calibration import at_temperature
     from study.errors import ModelError, UsageError
     from study.storage.files import atomic_write
     from study.winner.model import Classifier
@@ -109,6 +133,7 @@ def export(winner: "Winner", format: str, file: Path) -> Exported:
         predict = FORMATS[format].read(content, module)
     except ImportError as error:
         raise UsageError(f"format {format} needs {error.name}; pip install 'imagestudy[export]'") from None
+    temperature = float(module.temperature)
     images = random_images(winner, IMAGES)
     original = _predict_by_module(module)(images)
     try:
@@ -134,7 +159,7 @@ def export(winner: "Winner", format: str, file: Path) -> Exported:
         IMAGES,
         difference,
         int((found.argmax(1) == original.argmax(1)).sum()),
-        float(abs(found - winner.predict_batch(images)).max()),
+        float(abs(found - at_temperature(winner.predict_batch(images), temperature)).max()),
         _seconds(predict, images[:1]),
         _seconds(predict, images[:LARGE_BATCH]),
         torch.get_num_threads(),
@@ -222,6 +247,7 @@ def _to_safetensors(winner: "Winner", module: "Classifier") -> bytes:
         "recipe": json.dumps(winner.recipe.as_dict()),
         "spec": json.dumps(asdict(winner.spec)),
         "classes": json.dumps(winner.classes_.tolist()),
+        "temperature": json.dumps(float(module.temperature)),
     }
     # Clones, as the format has no tensors that share memory.
     return save({name: each.clone() for name, each in module.network.state_dict().items()}, metadata)

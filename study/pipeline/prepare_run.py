@@ -10,6 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+import results
 from study import data
 from study.config import TrainingConfig
 from study.data import DataOptions, Dataset, test_set
@@ -197,6 +198,21 @@ def load_dataset(config: TrainingConfig, say: Callable[[str], None]) -> Dataset:
         split_seed=config.split_seed,
     )
     return data.load(config.dataset, options, say)
+
+
+def dataset_of_run(run: results.Run, config: TrainingConfig, say: Callable[[str], None]) -> Dataset:
+    """The data set of a run that was made before, split as it was then.
+
+    Raises:
+        DataError: it cannot be used.
+        UsageError: these are not the images of the run.
+    """
+    dataset = load_dataset(config, say)
+    if dataset.digests()["split_digest"] != run.study["data"]["split_digest"]:
+        raise UsageError(
+            f"the images in {config.data_dir}, or their split, are not those that {run.path} was made with"
+        )
+    return dataset
 
 
 def check_compute(config: TrainingConfig) -> None:

@@ -12,9 +12,8 @@ import torch
 import results
 from results import Run
 from study.config import StudyConfig
-from study.data import Dataset
 from study.errors import UsageError
-from study.pipeline.prepare_run import load_dataset
+from study.pipeline.prepare_run import dataset_of_run
 from study.pipeline.resume_settings import recorded_settings
 from study.pipeline.trusted_code import Permission, verified, verified_network
 from study.recipe import Recipe
@@ -61,7 +60,7 @@ def replay(run_dir: Path, trial: int, data_dir: Path, say: Callable[[str], None]
     # The event log may be somebody else's, and name any file as the network.
     model, _, _ = verified_network(run.path, recipe.model, None, Permission())
     recipe = recipe.with_fields({"model": model})
-    dataset = _dataset(run, config, say)
+    dataset = dataset_of_run(run, config, say)
     metrics = [name for name in of_trial.columns if name == "train_loss" or name.startswith("val_")]
     threads = torch.get_num_threads()
     torch.set_num_threads(run.study.get("threads", 1))
@@ -96,15 +95,6 @@ def replay(run_dir: Path, trial: int, data_dir: Path, say: Callable[[str], None]
     why = "" if same else _why(run)
     say(f"The same to the last bit, all {last} epochs." if same else f"Not the same, from epoch {last} on. {why}")
     return Replay(same, table, why)
-
-
-def _dataset(run: Run, config: StudyConfig, say: Callable[[str], None]) -> Dataset:
-    dataset = load_dataset(config, say)
-    if dataset.digests()["split_digest"] != run.study["data"]["split_digest"]:
-        raise UsageError(
-            f"the images in {config.data_dir}, or their split, are not those that {run.path} was made with"
-        )
-    return dataset
 
 
 def _line(epoch: Any, different: list[dict[str, Any]]) -> str:

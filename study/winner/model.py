@@ -39,22 +39,27 @@ class Classifier(nn.Module):
     Args:
         network: takes normalised float32 [N, C, H, W], gives logits [N, classes].
         mean, std: one value a channel, for pixels in [0, 1].
+
+    Attributes:
+        temperature: logits are divided by it; 1 unless study.winner.temperature has set it.
     """
 
     mean: Tensor
     std: Tensor
+    temperature: Tensor
 
     def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         self.network = network
         self.register_buffer("mean", 255 * torch.tensor(mean).view(-1, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(std).view(-1, 1, 1))
+        self.register_buffer("temperature", torch.tensor(1.0))
 
     def forward(self, images: Tensor) -> Tensor:
         """Probabilities float32 [N, classes] for images uint8 [N, H, W, C]."""
         pixels = images.permute(0, 3, 1, 2).to(torch.float32)
         logits: Tensor = self.network((pixels - self.mean) / self.std)
-        return logits.to(torch.float32).softmax(1)
+        return (logits.to(torch.float32) / self.temperature).softmax(1)
 
 
 class Winner:

@@ -11,6 +11,7 @@ from PIL import Image
 
 import results
 import study
+from results.calibration import at_temperature
 from study import export, predict
 
 
@@ -69,3 +70,27 @@ def test_the_winner_of_a_study_predicts_exports_and_has_a_card(
         f"| parameters | {final['winner']['costs']['parameters']:,} |" in (run.path / "final" / "README.md").read_text()
     )
     assert all(0 <= image < final["winner"]["n"] for image in final["candidate_label_errors"])
+
+
+def test_probabilities_are_calibrated_on_the_validation_images_of_the_run(
+    run: results.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "calibrated.onnx"
+    data_dir = str(run.path.parents[1] / "data")
+    command = [str(run.path), "--format", "onnx", "--output", str(file), "--calibrate", "--data-dir", data_dir]
+    assert export.main(command) == 0
+    said = capsys.readouterr()
+    assert "calibration: epoch 2 of 2" in said.err
+    assert f"fitted on {run.study['data']['validation']} validation images" in said.out
+    fitted = json.loads((run.path / "final" / "temperature.json").read_text())
+    assert fitted["log_loss_after"] < fitted["log_loss_before"]
+
+    import onnxruntime
+
+    winner = study.load_winner(run)
+    images = export.random_images(winner, 20)
+    [found] = onnxruntime.InferenceSession(file).run(None, {"images": images})
+    assert np.allclose(found, at_temperature(winner.predict_proba(images), fitted["temperature"]), atol=1e-4)
+
+    assert export.main(command) == 0  # the temperature is kept, so nothing is trained
+    assert "epoch" not in capsys.readouterr().err
