@@ -3,6 +3,8 @@
 import argparse
 import re
 import shlex
+import subprocess
+import sys
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -16,7 +18,7 @@ from study.search.schedulers import SCHEDULERS
 from study.training.metrics import METRICS
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 # Pages that show how to use the suite of today. The others also keep commands of the code that they were written with.
 CURRENT = [
     "README",
@@ -110,6 +112,43 @@ def test_every_relative_link_leads_to_a_file(page: Path) -> None:
     assert missing == []
 
 
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The documentation as a site, built with every warning as an error: a link, an anchor, a page in no navigation."""
+    pytest.importorskip("mkdocs", reason="mkdocs is missing: pip install -e '.[docs]'")
+    made = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(made)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return made
+
+
+@pytest.mark.slow
+def test_the_site_has_the_pages_beside_the_documentation_and_their_links_lead_into_it(site: Path) -> None:
+    assert {"CHANGELOG.html", "CONTRIBUTING.html", "SECURITY.html"} <= {page.name for page in site.glob("*.html")}
+    assert 'href="CONTRIBUTING.html"' in (site / "how-to.html").read_text()
+    assert 'href="clusters.html"' in (site / "SECURITY.html").read_text()
+    assert (site / "notebooks" / "analyze_results.ipynb").exists()
+
+
+@pytest.mark.slow
+def test_the_site_has_the_docstrings_of_the_python_api(site: Path) -> None:
+    page = (site / "api.html").read_text()
+    assert {"study.api.tune", "results.run.Run.to_optuna"} <= set(re.findall(r'id="([\w.]+)"', page))
+    assert "Searches for a better recipe" in page
+
+
+@pytest.mark.slow
+def test_no_picture_of_the_site_is_missing(site: Path) -> None:
+    pictures = {
+        site / source
+        for page in site.glob("*.html")
+        for source in re.findall(r'<img[^>]+src="([^":]+)"', page.read_text())
+    }
+    assert site / "report-light.png" in pictures
+    assert [picture.name for picture in sorted(pictures) if not picture.exists()] == []
+
+
 def test_the_index_names_every_page_once() -> None:
     named = re.findall(r"^- \[([\w-]+\.md)\]", (ROOT / "docs" / "README.md").read_text(), re.MULTILINE)
     assert sorted(named) == sorted(page.name for page in (ROOT / "docs").glob("*.md") if page.name != "README.md")
@@ -137,5 +176,6 @@ def test_every_test_that_a_page_names_exists() -> None:
     sources = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     defined = set(re.findall(r"^def (test_\w+)\(", sources, re.MULTILINE))
     named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "reliability.md").read_text()))
+    named |= set(re.findall(r"`(test_\w+)`", (ROOT / "SECURITY.md").read_text()))
     assert named
     assert named - defined == set()
