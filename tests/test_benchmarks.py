@@ -1,6 +1,7 @@
 """The benchmarks measure what they say; what they measured is in docs/performance.md and docs/lab-notes.md."""
 
 import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import same_recipe, search_quality
+from benchmarks import label_errors, same_recipe, search_quality
 from benchmarks.curves import EPOCHS, RECIPES, drawn
 from benchmarks.estimate import off_by
 from benchmarks.schedulers import POLICIES, SAMPLES, Curves, Promotion, Tpe, load_curves, shuffled, simulate
@@ -99,3 +100,13 @@ def test_pairs_of_networks_that_differ_by_mcnemar_are_counted() -> None:
 @pytest.mark.parametrize(("took", "outside"), [(10, 0.0), (20, 0.0), (26, 0.3), (7, -0.3)])
 def test_an_estimate_is_off_by_the_share_of_its_nearer_end(took: float, outside: float) -> None:
     assert off_by(took, 10, 20) == pytest.approx(outside)
+
+
+def test_candidate_label_errors_are_counted_against_published_ones(tmp_path: Path) -> None:
+    file = tmp_path / "opinions.json"
+    opinions = [{"id": 3, "mturk": {"given": 2}}, {"id": 8, "mturk": {"given": 3}}, {"id": 9, "mturk": {"given": 0}}]
+    file.write_text(json.dumps(opinions))
+    published, wrong = label_errors.published(file)
+    assert (published, wrong) == ([3, 8, 9], [3, 9])
+    found = label_errors.agreement(np.array([9, 3, 1, 0]), published, images=20)
+    assert (found.published, found.candidates, found.common, found.by_chance) == (3, 4, 2, 0.6)
