@@ -5,12 +5,14 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from study.config import StudyConfig
 from study.search.samplers import SAMPLERS
@@ -154,6 +156,15 @@ def test_no_picture_of_the_site_is_missing(site: Path) -> None:
     }
     assert site / "report-light.png" in pictures
     assert [picture.name for picture in sorted(pictures) if not picture.exists()] == []
+
+
+def test_package_changelog_and_citation_have_the_same_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    newest = re.search(r"^## (\S+), (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == version
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (citation["version"], str(citation["date-released"])) == newest.groups()
 
 
 def test_the_index_names_every_page_once() -> None:
