@@ -129,7 +129,7 @@ class Training:
         with self._own_generator(seed=recipe.seed):
             model = models.build(recipe, spec, self._normalized(_sample(train, spec).permute(0, 3, 1, 2)))
         self._mean, self._std = self._mean.to(self.device), self._std.to(self.device)
-        self.model: nn.Module = model.to(self.device).to(memory_format=self._layout)
+        self.model: nn.Module = model.to(self.device, memory_format=self._layout)
         parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = OPTIMIZERS[recipe.optimizer].build(parameters, recipe)
         whole_batch = not on_cpu or any(isinstance(each, _BatchNorm) for each in self.model.modules())
