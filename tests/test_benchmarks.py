@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import label_errors, same_recipe, search_quality
+from benchmarks import gpu, label_errors, same_recipe, search_quality
 from benchmarks.curves import EPOCHS, RECIPES, drawn
 from benchmarks.estimate import off_by
 from benchmarks.schedulers import POLICIES, SAMPLES, Curves, Promotion, Tpe, load_curves, shuffled, simulate
@@ -110,3 +110,31 @@ def test_candidate_label_errors_are_counted_against_published_ones(tmp_path: Pat
     assert (published, wrong) == ([3, 8, 9], [3, 9])
     found = label_errors.agreement(np.array([9, 3, 1, 0]), published, images=20)
     assert (found.published, found.candidates, found.common, found.by_chance) == (3, 4, 2, 0.6)
+
+
+@pytest.mark.parametrize("part", ["steps", "precision", "resume", "waiting", "memory", "kernels", "epochs", "graph"])
+def test_a_part_of_the_gpu_benchmark_runs_in_small_on_a_cpu(part: str) -> None:
+    said = gpu.PARTS[part][0](gpu.DRY)
+    assert said.get("passed", True)
+    json.dumps(said)
+
+
+def test_a_part_of_the_gpu_benchmark_that_takes_too_long_or_fails_says_so_and_the_next_one_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "gpu.json"
+    monkeypatch.setitem(gpu.PARTS, "steps", (gpu.steps, 0.01))
+    monkeypatch.setattr(sys, "argv", ["gpu", "--dry-run", "--out", str(out), "--parts", "steps", "mps"])
+    assert gpu.main() == 1
+    parts = json.loads(out.read_text())["parts"]
+    assert parts["steps"] == {"passed": False, "failed": "not done after 0 s"}
+    assert parts["mps"]["not_measured"] == "no nvidia-cuda-mps-control here"
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_the_gpu_benchmark_goes_through_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "gpu.json"
+    monkeypatch.setattr(sys, "argv", ["gpu", "--dry-run", "--out", str(out)])
+    assert gpu.main() == 0
+    assert list(json.loads(out.read_text())["parts"]) == list(gpu.PARTS)
