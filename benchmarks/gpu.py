@@ -5,8 +5,8 @@
 
 First what must be right: the same batches and losses as on a CPU, precisions, repetition, resuming on another device,
 no waiting inside a stretch of steps, memory, a card that is full, four trials at once on it. Then speed. Each part runs
-in a process of its own with a time-out; gpu.json has what each said, as soon as it has ended. Exits with 1 where a check
-failed or a part did not end. `--dry-run` does all this in small on a CPU, to see that it runs.
+in a process of its own with a time-out; gpu.json has what each said, as soon as it has ended. Exits with 1 where a
+check failed or a part did not end. `--dry-run` does all this in small on a CPU, to see that it runs.
 """
 
 import argparse
@@ -167,10 +167,8 @@ def precision(size: Size) -> dict[str, Any]:
         "as the recipe's bfloat16": devices.arithmetic("bfloat16", device),
         "float16": devices.Arithmetic("float16", torch.float16, devices.LOSS_SCALE),
     }
-    losses, recipe = (
-        {},
-        RECIPES["fast"].with_fields({"batch_size": 128, "epochs": 1, "lr": 0.05, **NARROW[size.device]}),
-    )
+    fields = {"batch_size": 128, "epochs": 1, "lr": 0.05, "precision": "float32", **NARROW[size.device]}
+    losses = {}
     for name, used in mixed.items():
         training = Training(RECIPES["fast"].with_fields(fields), made_images(size.few), device=device)
         training.arithmetic = used
