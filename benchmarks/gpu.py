@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -477,7 +478,8 @@ def neighbours(number: int, size: Size, seconds: float) -> Iterator[list[Neighbo
                 other.rate = float(said.strip() or 0)
         finally:
             for other in others:
-                other.process.kill()
+                with other.process:  # closes its pipe and waits for it
+                    other.process.kill()
 
 
 def be_a_neighbour(size: Size, folder: Path, number: int, seconds: float) -> None:
@@ -544,14 +546,15 @@ def run_part(name: str, seconds: float, more: Sequence[str]) -> dict[str, Any]:
     """What the part said, in a process of its own, which is killed with all that it started after `seconds`."""
     command = [sys.executable, "-m", "benchmarks.gpu", "--part", name, *more]
     began = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True)
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True) as process,
+    ):
         try:
             said, _ = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, 9)
-            process.wait()
+                os.killpg(process.pid, signal.SIGKILL)
             return {"passed": False, "failed": f"not done after {seconds:.0f} s"}
         errors.seek(0)
         lines = said.strip().splitlines()
