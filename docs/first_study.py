@@ -18,7 +18,6 @@ from cifar10_study import session
 
 import results
 from results import Run
-from results.formatting import duration
 
 HERE = Path(__file__).parent
 BLOCK = re.compile(r"(<!-- made: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -38,11 +37,14 @@ class Shown:
 def provenance(shown: Shown, before: str) -> str:
     """When, where and with what, and how long each part took."""
     study = shown.run.study
-    versions = ", ".join(f"{name} {study['versions'][name]}" for name in ("python", "torch", "ray", "optuna"))
+    names = {"python": "Python", "torch": "torch", "ray": "Ray", "optuna": "Optuna"}
+    versions = ", ".join(
+        f"{shown_as} {study['versions'][name]}" for name, shown_as in names.items() if name in study["versions"]
+    )
     parts = ", ".join(f"{part.replace('_', ' ')} {spent:.0f} s" for part, spent in study["seconds"].items())
     text = (
         f"One run, seed {study['seed']}, {study['created'][:10]}, on {shown.machine}; {versions}. "
-        f"It took {duration(sum(study['seconds'].values()))}: {parts}."
+        f"It took {sum(study['seconds'].values()):.0f} s: {parts}."
     )
     return "\n".join(textwrap.wrap(text, 118))
 
@@ -66,8 +68,7 @@ def comparison(shown: Shown, before: str) -> str:
 
 def evidence(shown: Shown, before: str) -> str:
     """Evidence and findings."""
-    lines = lines_between(shown.printed, "Evidence", None)
-    return code(lines[: next((at for at, line in enumerate(lines) if line.startswith("Report")), None)])
+    return code(lines_between(shown.printed, "Evidence", "Files: ")[:-1])
 
 
 def asked(shown: Shown, before: str) -> str:
@@ -85,14 +86,14 @@ BLOCKS: dict[str, Callable[[Shown, str], str]] = {
 }
 
 
-def lines_between(lines: list[str], first: str, last: str | None) -> list[str]:
+def lines_between(lines: list[str], first: str, last: str) -> list[str]:
     """From the line that begins with `first` to the one after it that begins with `last`, both included.
 
     Raises:
         ValueError: there is no such line.
     """
     start = index(lines, first, 0)
-    return lines[start:] if last is None else lines[start : index(lines, last, start) + 1]
+    return lines[start : index(lines, last, start) + 1]
 
 
 def index(lines: list[str], beginning: str, start: int) -> int:
@@ -104,7 +105,7 @@ def index(lines: list[str], beginning: str, start: int) -> int:
 
 def code(lines: Iterable[str]) -> str:
     """A block of code, with long lines wrapped."""
-    wrapped = [part for line in lines for part in textwrap.wrap(line, WIDTH, drop_whitespace=False) or [""]]
+    wrapped = [part for line in lines for part in textwrap.wrap(line, WIDTH) or [""]]
     return "\n".join(["```", *"\n".join(part.rstrip() for part in wrapped).strip("\n").split("\n"), "```"])
 
 
