@@ -36,20 +36,20 @@ def predict(
         StudyFailed: a network's weights are gone, or its evaluation failed.
     """
     shared, pixels = ray.put(_with_few_images(setup)), ray.put(images)
-    options = {"num_cpus": slots.cpus, "max_retries": 1}
     asked = [(shared, number, recipe.as_dict(), pixels) for number, recipe in networks]
     try:
         try:
-            return _answers(ray.remote(num_gpus=slots.gpus, **options)(_predict), asked)
+            return _answers(slots.cpus, slots.gpus, asked)
         except ray.exceptions.RayError as error:
             if not 0 < slots.gpus < 1 or not is_out_of_gpu_memory(str(error)):
                 raise
-        return _answers(ray.remote(num_gpus=1, **options)(_predict), asked)
+        return _answers(slots.cpus, 1.0, asked)
     except (ray.exceptions.RayError, StudyFailed) as error:
         raise StudyFailed(f"the evaluation of the final networks failed: {cause_in(str(error))}") from None
 
 
-def _answers(task: Any, asked: Sequence[tuple[Any, ...]]) -> list[NDArray[np.float32]]:
+def _answers(cpus: float, gpus: float, asked: Sequence[tuple[Any, ...]]) -> list[NDArray[np.float32]]:
+    task: Any = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=1)(_predict)
     return list(ray.get([task.remote(*each) for each in asked]))
 
 

@@ -219,9 +219,10 @@ class Training:
         """Pixels uint8 [B, C, H, W] and labels int64 [B] of each batch of the images at `index`. They are gathered all
         at once, unless a step draws as well: what is drawn, and in which order, is the same on each device."""
         size = self.recipe.batch_size
-        for part in index.split(size if augmentation.draws_in_each_step(self.recipe) else self._stretch):
+        at_once = size if augmentation.draws_in_each_step(self.recipe) else self._stretch
+        for part in torch.split(index, at_once):
             pixels = augmentation.gather(self._pixels, part, self.recipe, self.epoch)
-            yield from zip(pixels.split(size), self._labels[part].split(size), strict=True)
+            yield from zip(torch.split(pixels, size), torch.split(self._labels[part], size), strict=True)
 
     @contextmanager
     def _own_generator(self, seed: int | None = None) -> Iterator[None]:
