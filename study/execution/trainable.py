@@ -171,7 +171,8 @@ def device_of(setup: WorkerSetup) -> str:
         if PRETEND_GPUS in os.environ:
             return "cpu"
         raise ResourceError("Ray granted a share of a GPU, but torch has no CUDA device; give --gpus-per-trial 0")
-    devices.limit_memory(ray.get_runtime_context().get_assigned_resources().get("GPU", 1.0))
+    context: Any = ray.get_runtime_context()
+    devices.limit_memory(context.get_assigned_resources().get("GPU", 1.0))
     return "cuda"
 
 

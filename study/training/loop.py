@@ -126,10 +126,11 @@ class Training:
         self._tiny = on_cpu and _is_tiny(recipe, spec)
         self._layout = torch.contiguous_format if self._tiny else torch.channels_last
         self._mean, self._std = (255 * torch.tensor(each).view(-1, 1, 1) for each in normalization(recipe, spec))
+        self._generators: list[Tensor] = []  # the CPU's state, and a GPU's
         with self._own_generator(seed=recipe.seed):
             model = models.build(recipe, spec, self._normalized(_sample(train, spec).permute(0, 3, 1, 2)))
         self._mean, self._std = self._mean.to(self.device), self._std.to(self.device)
-        self.model: nn.Module = model.to(self.device, memory_format=self._layout)
+        self.model: nn.Module = model.to(self.device, memory_format=self._layout)  # type: ignore[call-overload]
         parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = OPTIMIZERS[recipe.optimizer].build(parameters, recipe)
         whole_batch = not on_cpu or any(isinstance(each, _BatchNorm) for each in self.model.modules())
