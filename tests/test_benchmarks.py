@@ -133,8 +133,10 @@ def test_a_part_of_the_gpu_benchmark_that_takes_too_long_or_fails_says_so_and_th
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_the_gpu_benchmark_goes_through_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out = tmp_path / "gpu.json"
-    monkeypatch.setattr(sys, "argv", ["gpu", "--dry-run", "--out", str(out)])
+def test_the_parts_of_the_gpu_benchmark_with_several_processes_run_in_small_on_a_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts, out = ["machine", "twice", "out_of_memory", "quarters", "packing", "study"], tmp_path / "gpu.json"
+    monkeypatch.setattr(sys, "argv", ["gpu", "--dry-run", "--out", str(out), "--parts", *parts])
     assert gpu.main() == 0
-    assert list(json.loads(out.read_text())["parts"]) == list(gpu.PARTS)
+    assert list(json.loads(out.read_text())["parts"]) == parts
