@@ -108,6 +108,7 @@ def test_out_of_gpu_memory_is_tried_once_more_alone_on_its_gpu_and_then_fails(
             file.write(f"{config['number']} {share} {time.time()}\n")
         if config["number"] == 1:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        time.sleep(1)  # so that the others have not all ended before the driver knows
         tune.report(EPOCHS[0])
         tune.report(EPOCHS[1])
 
