@@ -236,12 +236,12 @@ def test_nothing_in_a_foreign_run_directory_is_executed(
     (kept,) = (path / "final" / "probabilities").glob("*-winner-*.npy")
     for file in (path / "final" / "model.pt", kept):
         torch.save(Evil(), file)
-    state = trainable.as_bytes(Evil())
-    (path / "checkpoints" / "0.pt").write_bytes(sha256(state).digest() + state)  # right, as its maker can have it
     report.write(results.load_run(path))
     assert run.main(["--resume", str(path), "--quiet"]) == 1
     assert f"{kept.name} is damaged" in capsys.readouterr().err
     (path / "epochs.jsonl").write_text((path / "epochs.jsonl").read_text().splitlines(keepends=True)[0])
+    state = trainable.as_bytes(Evil())
+    (path / "checkpoints" / "0.pt").write_bytes(sha256(state).digest() + state)  # right, as its maker can have it
     run.main(["--resume", str(path), "--quiet"])
     assert "weights_only" in results.load_run(path).trials["stop_reason"][0]
     assert not (tmp_path / "executed").exists()
