@@ -371,6 +371,7 @@ def _run(request: Request, run_dir: Path | None, default_name: str, phases: Any)
             set_exit_notice(f"{request.program}: {error}")  # Ray may end this process before it has said so
             raise
         finally:
+            LOCATIONS.clear()
             if not was_running:
                 cluster.stop_ray()
 

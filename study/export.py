@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from copy import deepcopy
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from io import BytesIO, StringIO
 from pathlib import Path
 from statistics import median
@@ -87,6 +88,7 @@ def main(command: Sequence[str] | None = None) -> int:
 
 
 def _export(arguments: Namespace) -> int:
+    _check_packages(arguments.format)
     winner = load_winner(arguments)
     if arguments.calibrate:
         _calibrate(winner, Path(arguments.data_dir), arguments.trust_code)
@@ -109,6 +111,18 @@ def _calibrate(winner: "Winner", data_dir: Path, trust_code: bool) -> None:
     )
 
 
+def _check_packages(format: str) -> None:
+    """
+    Raises:
+        UsageError: a package that the format needs is not installed.
+    """
+    from study.errors import UsageError
+
+    missing = [name for name in FORMATS[format].packages if find_spec(name) is None]
+    if missing:
+        raise UsageError(f"format {format} needs {', '.join(missing)}; pip install {' '.join(missing)}")
+
+
 def export(winner: "Winner", format: str, file: Path) -> Exported:
     """Writes the winner to `file` in a format of FORMATS, after comparing the file's predictions with the winner's.
 
@@ -127,12 +141,10 @@ def export(winner: "Winner", format: str, file: Path) -> Exported:
     if not isinstance(winner.module, Classifier):
         kind = type(winner.trainer).__name__
         raise ModelError(f"the winner of {winner.run_dir} was trained by {kind}, whose network is not known to export")
+    _check_packages(format)
     module = deepcopy(winner.module).cpu().to(memory_format=torch.contiguous_format)
-    try:
-        content = FORMATS[format].write(winner, module)
-        predict = FORMATS[format].read(content, module)
-    except ImportError as error:
-        raise UsageError(f"format {format} needs {error.name}; pip install 'imagestudy[export]'") from None
+    content = FORMATS[format].write(winner, module)
+    predict = FORMATS[format].read(content, module)
     temperature = float(module.temperature)
     images = random_images(winner, IMAGES)
     original = _predict_by_module(module)(images)
@@ -180,8 +192,6 @@ def random_images(winner: "Winner", number: int) -> "NDArray[np.uint8]":
 
 
 def _to_onnx(winner: "Winner", module: "Classifier") -> bytes:
-    import onnx  # noqa: F401
-    import onnxscript  # noqa: F401
     import torch
 
     from study.errors import ModelError
@@ -271,19 +281,21 @@ class Format:
 
     Attributes:
         suffix: of its files.
+        packages: what must be installed for it.
         write: (winner, a float32 copy of its module on the CPU) -> the content of the file.
         read: (that content, the same module) -> a function that predicts with the content alone.
     """
 
     suffix: str
+    packages: tuple[str, ...]
     write: "Callable[[Winner, Classifier], bytes]"
     read: "Callable[[bytes, Classifier], Predict]"
 
 
 FORMATS: dict[str, Format] = {
-    "onnx": Format(".onnx", _to_onnx, _from_onnx),
-    "torch-export": Format(".pt2", _to_torch_export, _from_torch_export),
-    "safetensors": Format(".safetensors", _to_safetensors, _from_safetensors),
+    "onnx": Format(".onnx", ("onnx", "onnxscript", "onnxruntime"), _to_onnx, _from_onnx),
+    "torch-export": Format(".pt2", (), _to_torch_export, _from_torch_export),
+    "safetensors": Format(".safetensors", ("safetensors",), _to_safetensors, _from_safetensors),
 }
 
 

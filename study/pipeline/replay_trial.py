@@ -1,6 +1,6 @@
 """Trains one trial of a run again and compares each epoch with the event log."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +21,7 @@ from study.pipeline.trusted_code import Permission, verified, verified_network
 from study.recipe import Recipe
 from study.storage.provenance import git, machine
 from study.training.loop import Diverged
-from study.training.trainer import build_trainer
+from study.training.trainer import Trainer, build_trainer
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,6 @@ def replay(run_dir: Path, trial: int, data_dir: Path, say: Callable[[str], None]
     model, _, _ = verified_network(run.path, recipe.model, None, Permission())
     recipe = recipe.with_fields({"model": model})
     dataset = dataset_of_run(run, config, say)
-    metrics = [name for name in of_trial.columns if name == "train_loss" or name.startswith("val_")]
     threads = torch.get_num_threads()
     torch.set_num_threads(run.study.get("threads", 1))
     was_on = _trained_on(run, trial, config)
@@ -74,23 +73,8 @@ def replay(run_dir: Path, trial: int, data_dir: Path, say: Callable[[str], None]
         say(f"It was trained on {was_on}, which is not here; the numbers will not be the same.")
     rows: list[dict[str, Any]] = []
     try:
-        for epoch in build_trainer(config.trainer, recipe, *dataset.split(), spec=dataset.spec, device=device):
-            recorded = of_trial.loc[epoch.number]
-            new = [
-                {
-                    "training_iteration": epoch.number,
-                    "metric": name,
-                    "recorded": recorded[name],
-                    "replayed": epoch.metrics[name],
-                }
-                for name in metrics
-                if name in epoch.metrics and pd.notna(recorded[name])
-            ]
-            rows += new
-            different = [row for row in new if row["recorded"] != row["replayed"]]
-            say(_line(epoch, different))
-            if different or epoch.number == of_trial.index.max():
-                break
+        trainer = build_trainer(config.trainer, recipe, *dataset.split(), spec=dataset.spec, device=device)
+        rows.extend(_compared(trainer, of_trial, say))
     except Diverged as diverged:
         say(f"The training diverged: {diverged}.")
     finally:
@@ -101,6 +85,28 @@ def replay(run_dir: Path, trial: int, data_dir: Path, say: Callable[[str], None]
     why = "" if same else _why(run, was_on)
     say(f"The same to the last bit, all {last} epochs." if same else f"Not the same, from epoch {last} on. {why}")
     return Replay(same, table, why)
+
+
+def _compared(trainer: Trainer, of_trial: pd.DataFrame, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    """Each metric of each epoch beside the recorded one, up to the first epoch with a difference."""
+    metrics = [name for name in of_trial.columns if name == "train_loss" or name.startswith("val_")]
+    for epoch in trainer:
+        recorded = of_trial.loc[epoch.number]
+        rows = [
+            {
+                "training_iteration": epoch.number,
+                "metric": name,
+                "recorded": recorded[name],
+                "replayed": epoch.metrics[name],
+            }
+            for name in metrics
+            if name in epoch.metrics and pd.notna(recorded[name])
+        ]
+        different = [row for row in rows if row["recorded"] != row["replayed"]]
+        say(_line(epoch, different))
+        yield from rows
+        if different or epoch.number == of_trial.index.max():
+            return
 
 
 def _line(epoch: Any, different: list[dict[str, Any]]) -> str:

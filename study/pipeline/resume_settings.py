@@ -32,7 +32,8 @@ def merge_resume_arguments(
             continue
         was, wanted = (each.as_json()[key] for each in (began, validate(config, {key: given[key]}, spelling)))
         if is_same_code(key, was, wanted):
-            moved[key] = getattr(began, name)
+            if key == "model":  # recipes name the network, so it keeps its name; the other places are the new ones
+                moved[key] = getattr(began, name)
         elif wanted != was:
             before = "not given" if was in (None, [], {}) else was
             raise UsageError(f"{spelling(key)} was {before} when {run_dir} began, and cannot change when it is resumed")

@@ -9,6 +9,7 @@ that both networks are equally too sure. No test image is used.
 """
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from study.pipeline.prepare_run import dataset_of_run
 from study.pipeline.resume_settings import recorded_settings
 from study.pipeline.trusted_code import verified
 from study.storage.files import write_json
-from study.training.loop import Training
+from study.training.loop import Diverged, Training
 from study.winner.model import Classifier, Winner
 
 FILE = "final/temperature.json"
@@ -78,7 +79,10 @@ def of_run(
     for notice in notices:
         say(notice)
     fitted = fit(winner, *dataset_of_run(run, config, say).split(), say=say)
-    write_json(winner.run_dir / FILE, asdict(fitted))
+    try:
+        write_json(winner.run_dir / FILE, asdict(fitted))
+    except OSError as error:
+        say(f"warning: {winner.run_dir / FILE} cannot be written ({error.strerror}); the next export fits it again")
     return fitted
 
 
@@ -90,7 +94,7 @@ def fit(winner: Winner, train: Split, validation: Split, say: Callable[[str], No
         say: takes one line an epoch.
 
     Raises:
-        ModelError: the winner is of a trainer of the user's own, whose logits are not known.
+        ModelError: the winner is of a trainer of the user's own, whose logits are not known, or the training diverged.
     """
     known = winner.trainer
     if not isinstance(known, Training):
@@ -98,8 +102,11 @@ def fit(winner: Winner, train: Split, validation: Split, say: Callable[[str], No
     # The network is the winner's, wherever its file is now; pretrained weights are where it began.
     recipe = known.recipe.with_fields({"pretrained": winner.recipe.pretrained})
     training = Training(recipe, train, validation, spec=winner.spec)
-    for epoch in training:
-        say(f"calibration: epoch {epoch.number} of {recipe.epochs}")
+    try:
+        for epoch in training:
+            say(f"calibration: epoch {epoch.number} of {recipe.epochs}")
+    except Diverged as diverged:
+        raise ModelError(f"the winner's recipe diverged without the validation images: {diverged}") from None
     labels, before = validation.labels, training.predict(validation.images)
     temperature = fit_temperature(labels, before)
     after = at_temperature(before, temperature)
@@ -127,6 +134,9 @@ def _read(winner: Winner) -> Temperature | None:
     """What an earlier call has kept for this winner; None where there is nothing, or for another recipe."""
     try:
         found = Temperature(**json.loads((winner.run_dir / FILE).read_text()))
+        usable = all(math.isfinite(each) for name, each in vars(found).items() if name != "recipe")
     except (OSError, ValueError, TypeError):
+        return None
+    if not usable or found.temperature <= 0:
         return None
     return found if found.recipe == winner.recipe.as_dict() else None

@@ -119,6 +119,16 @@ def test_what_a_study_means_cannot_change_when_it_is_resumed(tmp_path: Path, nam
         merge_resume_arguments(StudyConfig, run, given, flag_of)
 
 
+def test_code_may_be_named_at_its_new_place_and_only_a_network_keeps_the_name_that_recipes_have(tmp_path: Path) -> None:
+    began = {"space": "old/mine.py:space", "model": "old/net.py:Net"}
+    run = run_that_began_with(tmp_path / "one", **validate(StudyConfig, began).as_json())
+    given = {"space": "new/mine.py:space", "model": "new/net.py:Net"}
+    resumed = merge_resume_arguments(StudyConfig, run, given, flag_of)
+    assert (resumed.space, resumed.model) == ("new/mine.py:space", "old/net.py:Net")
+    with pytest.raises(UsageError, match="cannot change when it is resumed"):
+        merge_resume_arguments(StudyConfig, run, {"space": "new/mine.py:other"}, flag_of)
+
+
 def test_a_run_of_somebody_else_cannot_say_that_its_code_is_trusted() -> None:
     theirs = {"arguments": {"trust_code": True, "accept_changed_code": True, "samples": 7}}
     began = recorded_settings(StudyConfig, theirs)

@@ -159,7 +159,13 @@ def test_a_file_that_cannot_be_written_is_refused(run: FinishedRun, tmp_path: Pa
         export(load(run.path), "safetensors", tmp_path / "nowhere" / "winner")
 
 
-def test_a_missing_package_is_named(run: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    with pytest.raises(UsageError, match=r"format onnx needs onnxruntime; pip install 'imagestudy\[export\]'"):
+def test_a_missing_package_is_named_before_anything_is_trained(
+    run: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("study.export.find_spec", lambda name: None if name == "onnxruntime" else name)
+    with pytest.raises(UsageError, match="format onnx needs onnxruntime; pip install onnxruntime"):
         export(load(run.path), "onnx", tmp_path / "winner.onnx")
+    with pytest.raises(SystemExit) as ended:
+        main([str(run.path), "--format", "onnx", "--calibrate"])
+    assert ended.value.code == 2
+    assert "epoch" not in capsys.readouterr().err

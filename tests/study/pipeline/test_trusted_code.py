@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from made_run import write_study
 
 from study.config import ReproduceConfig, StudyConfig, validate
 from study.errors import UserCodeError
+from study.pipeline.resume_settings import merge_resume_arguments
 from study.pipeline.trusted_code import UserCode, check_recipe_code, is_same_code, recorded_networks, verified
 from study.recipe import BASELINE
 from study.training.references import resolve
@@ -86,3 +88,12 @@ def test_a_file_that_is_named_by_another_path_may_be_the_same_code(
     setting: str, was: str, now: str, same: bool
 ) -> None:
     assert is_same_code(setting, was, now) is same
+
+
+def test_without_a_record_of_code_the_file_that_is_named_now_is_loaded_and_not_the_runs_own(tmp_path: Path) -> None:
+    run = tmp_path / "theirs"
+    run.mkdir()
+    write_study(run, {}, arguments={"space": "evil.py:space"})
+    given = {"space": "mine/evil.py:space"}
+    merged = merge_resume_arguments(StudyConfig, run, given, str)
+    assert verified(merged, run, given)[0].space == "mine/evil.py:space"

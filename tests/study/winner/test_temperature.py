@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,7 +60,24 @@ def test_a_calibrated_winner_answers_the_same_classes_with_other_probabilities(p
     assert (winner.predict_proba(VALIDATION.images) == before).all()
 
 
-@pytest.mark.parametrize("content", ["{}", "[1]", "no JSON", '{"temperature": 1}'])
+def damaged(**changed: Any) -> str:
+    values = Temperature(1.5, 90, 0.1, 0.1, 1.0, 0.9, RECIPE.as_dict())
+    return json.dumps({**vars(values), **changed})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{}",
+        "[1]",
+        "no JSON",
+        '{"temperature": 1}',
+        damaged(temperature=0),
+        damaged(temperature=float("inf")),
+        damaged(temperature="1.5"),
+        damaged(log_loss_after=None),
+    ],
+)
 def test_what_another_recipe_or_a_damaged_file_left_is_not_used(path: Path, fitted: Temperature, content: str) -> None:
     winner, file = load(path), path / FILE
     file.write_text(content)
@@ -76,3 +94,11 @@ def test_a_trainer_of_ones_own_calibrates_itself(path: Path) -> None:
     own = Winner(object(), winner.recipe, winner.spec, ["a"], path)  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="calibrate inside it"):
         fit(own, TRAIN, VALIDATION)
+
+
+def test_a_recipe_that_diverges_is_one_line(path: Path) -> None:
+    winner = load(path)
+    assert isinstance(winner.trainer, Training)
+    winner.trainer.recipe = replace(RECIPE, lr=100.0, momentum=0.999, batch_size=4, weight_decay=0.5)
+    with pytest.raises(ModelError, match="diverged without the validation images: loss"):
+        fit(winner, TRAIN, VALIDATION)
