@@ -319,6 +319,10 @@ class OptunaDatabase:
         else:
             self._thread.submit(self._guarded, self._apply, event)
 
+    def wait(self) -> None:
+        """Returns when everything that was applied so far has been written."""
+        self._thread.submit(int).result()
+
     def __enter__(self) -> "OptunaDatabase":
         return self
 
