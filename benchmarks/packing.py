@@ -44,15 +44,16 @@ def train_for(
     train, _ = data.load("cifar10", DataOptions(data_dir)).split()
     kept = data.Split(train.images[:IMAGES_KEPT], train.labels[:IMAGES_KEPT])
     recipe = RECIPE.with_fields({"batch_size": batch_size})
-    steps, began = 0, 0.0
+    warm_up, steps, began = 0, 0, 0.0
 
     def count(training: Training) -> None:
-        nonlocal steps, began
-        steps += 1
-        if steps == WARM_UP_STEPS:
+        nonlocal warm_up, steps, began
+        steps = (training.epoch - 1) * training.steps + training.step
+        if warm_up == 0 and steps >= WARM_UP_STEPS:
+            warm_up = steps
             start.wait()
             began = time.perf_counter()
-        elif steps > WARM_UP_STEPS and time.perf_counter() - began > seconds:
+        elif warm_up and time.perf_counter() - began > seconds:
             raise _Enough
 
     try:
@@ -61,7 +62,7 @@ def train_for(
     except _Enough:
         if device == "cuda":
             torch.cuda.synchronize()
-        rate = (steps - WARM_UP_STEPS) * batch_size / (time.perf_counter() - began)
+        rate = (steps - warm_up) * batch_size / (time.perf_counter() - began)
         queue.put((rate, torch.cuda.max_memory_reserved() if device == "cuda" else 0))
 
 

@@ -125,7 +125,7 @@ class Recipe:
         "float32",
         "float32",
         "bfloat16",
-        unit="arithmetic of the network on a CPU; a GPU always mixes in half precision",
+        unit="arithmetic of the network; a GPU without bfloat16 takes float16 in its place",
     )
     epochs: int = _integer(30, 1, 10_000, "passes over the training images")
     seed: int = _integer(0, 0, LARGEST_INTEGER, "seed of initialisation, order, dropout and augmentation")

@@ -1,6 +1,7 @@
 """The benchmarks measure what they say; what they measured is in docs/performance.md and docs/lab-notes.md."""
 
 import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import same_recipe, search_quality
+from benchmarks import gpu, label_errors, same_recipe, search_quality
 from benchmarks.curves import EPOCHS, RECIPES, drawn
 from benchmarks.estimate import off_by
 from benchmarks.schedulers import POLICIES, SAMPLES, Curves, Promotion, Tpe, load_curves, shuffled, simulate
@@ -99,3 +100,43 @@ def test_pairs_of_networks_that_differ_by_mcnemar_are_counted() -> None:
 @pytest.mark.parametrize(("took", "outside"), [(10, 0.0), (20, 0.0), (26, 0.3), (7, -0.3)])
 def test_an_estimate_is_off_by_the_share_of_its_nearer_end(took: float, outside: float) -> None:
     assert off_by(took, 10, 20) == pytest.approx(outside)
+
+
+def test_candidate_label_errors_are_counted_against_published_ones(tmp_path: Path) -> None:
+    file = tmp_path / "opinions.json"
+    opinions = [{"id": 3, "mturk": {"given": 2}}, {"id": 8, "mturk": {"given": 3}}, {"id": 9, "mturk": {"given": 0}}]
+    file.write_text(json.dumps(opinions))
+    published, wrong = label_errors.published(file)
+    assert (published, wrong) == ([3, 8, 9], [3, 9])
+    found = label_errors.agreement(np.array([9, 3, 1, 0]), published, images=20)
+    assert (found.published, found.candidates, found.common, found.by_chance) == (3, 4, 2, 0.6)
+
+
+@pytest.mark.parametrize("part", ["steps", "precision", "resume", "waiting", "memory", "kernels", "epochs", "graph"])
+def test_a_part_of_the_gpu_benchmark_runs_in_small_on_a_cpu(part: str) -> None:
+    said = gpu.PARTS[part][0](gpu.DRY)
+    assert said.get("passed", True)
+    json.dumps(said)
+
+
+def test_a_part_of_the_gpu_benchmark_that_takes_too_long_or_fails_says_so_and_the_next_one_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "gpu.json"
+    monkeypatch.setitem(gpu.PARTS, "steps", (gpu.steps, 0.01))
+    monkeypatch.setattr(sys, "argv", ["gpu", "--dry-run", "--out", str(out), "--parts", "steps", "mps"])
+    assert gpu.main() == 1
+    parts = json.loads(out.read_text())["parts"]
+    assert parts["steps"] == {"passed": False, "failed": "not done after 0 s"}
+    assert parts["mps"]["not_measured"] == "no nvidia-cuda-mps-control here"
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_the_parts_of_the_gpu_benchmark_with_several_processes_run_in_small_on_a_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts, out = ["machine", "twice", "out_of_memory", "quarters", "packing", "study"], tmp_path / "gpu.json"
+    monkeypatch.setattr(sys, "argv", ["gpu", "--dry-run", "--out", str(out), "--parts", *parts])
+    assert gpu.main() == 0
+    assert list(json.loads(out.read_text())["parts"]) == parts

@@ -3,12 +3,16 @@
 import argparse
 import re
 import shlex
+import subprocess
+import sys
+import tomllib
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from study.config import StudyConfig
 from study.search.samplers import SAMPLERS
@@ -16,7 +20,7 @@ from study.search.schedulers import SCHEDULERS
 from study.training.metrics import METRICS
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 # Pages that show how to use the suite of today. The others also keep commands of the code that they were written with.
 CURRENT = [
     "README",
@@ -110,6 +114,59 @@ def test_every_relative_link_leads_to_a_file(page: Path) -> None:
     assert missing == []
 
 
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The documentation as a site, built with every warning as an error: a link, an anchor, a page in no navigation."""
+    pytest.importorskip("mkdocs", reason="mkdocs is missing: pip install -e '.[docs]'")
+    made = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(made)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return made
+
+
+@pytest.mark.slow
+def test_the_site_has_the_pages_beside_the_documentation_and_their_links_lead_into_it(site: Path) -> None:
+    assert {"CHANGELOG.html", "CONTRIBUTING.html", "SECURITY.html"} <= {page.name for page in site.glob("*.html")}
+    assert 'href="CONTRIBUTING.html"' in (site / "how-to.html").read_text()
+    assert 'href="clusters.html"' in (site / "SECURITY.html").read_text()
+    assert (site / "notebooks" / "analyze_results.ipynb").exists()
+
+
+@pytest.mark.slow
+def test_the_site_has_the_docstrings_of_the_python_api(site: Path) -> None:
+    page = (site / "api.html").read_text()
+    assert {"study.api.tune", "results.run.Run.to_optuna"} <= set(re.findall(r'id="([\w.]+)"', page))
+    assert "Searches for a better recipe" in page
+
+
+@pytest.mark.slow
+def test_every_list_and_table_of_a_page_is_one_in_the_site(site: Path) -> None:
+    """Python-Markdown takes a list without a blank line before it, or a table too far left in an item, as text."""
+    text = [re.sub(r"<(pre|code)\b.*?</\1>", "", page.read_text(), flags=re.DOTALL) for page in site.glob("*.html")]
+    assert [line for page in text for line in page.splitlines() if re.match(r"\s*(<p>)?(- |\| )", line)] == []
+
+
+@pytest.mark.slow
+def test_no_picture_of_the_site_is_missing(site: Path) -> None:
+    pictures = {
+        site / source
+        for page in site.glob("*.html")
+        for source in re.findall(r'<img[^>]+src="([^":]+)"', page.read_text())
+    }
+    assert site / "report-light.png" in pictures
+    assert [picture.name for picture in sorted(pictures) if not picture.exists()] == []
+
+
+def test_package_changelog_and_citation_have_the_same_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    newest = re.search(r"^## (\S+), (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == version
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (citation["version"], str(citation["date-released"])) == newest.groups()
+
+
 def test_the_index_names_every_page_once() -> None:
     named = re.findall(r"^- \[([\w-]+\.md)\]", (ROOT / "docs" / "README.md").read_text(), re.MULTILINE)
     assert sorted(named) == sorted(page.name for page in (ROOT / "docs").glob("*.md") if page.name != "README.md")
@@ -137,5 +194,6 @@ def test_every_test_that_a_page_names_exists() -> None:
     sources = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     defined = set(re.findall(r"^def (test_\w+)\(", sources, re.MULTILINE))
     named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "reliability.md").read_text()))
+    named |= set(re.findall(r"`(test_\w+)`", (ROOT / "SECURITY.md").read_text()))
     assert named
     assert named - defined == set()

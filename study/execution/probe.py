@@ -72,14 +72,15 @@ def _seconds_per_image(recipe: Recipe, setup: WorkerSetup) -> float:
     from study.training.loop import Diverged
 
     times: list[float] = []
-    short = recipe.with_fields({"epochs": 1})
+    device = device_of(setup)
+    two_epochs = recipe.with_fields({"epochs": 2})
     try:
-        trainer = make_trainer(
-            short, setup, device=device_of(setup), after_step=lambda _: times.append(time.perf_counter())
-        )
-        epoch = next(iter(trainer))
+        trainer = make_trainer(two_epochs, setup, device=device, after_step=lambda _: times.append(time.perf_counter()))
+        epochs = iter(trainer)
+        next(epochs)
+        if device == "cpu" and len(times) > 1:
+            return (times[-1] - times[0]) / ((len(times) - 1) * recipe.batch_size)
+        # A GPU, one step only, or a trainer that does not say when it makes one: the first epoch warms up.
+        return next(epochs).seconds / len(setup.train.labels)
     except Diverged:
         return 0.0
-    if len(times) > 1:
-        return (times[-1] - times[0]) / ((len(times) - 1) * recipe.batch_size)
-    return epoch.seconds / len(setup.train.labels)  # one step only, or a trainer that does not say when it makes one

@@ -18,7 +18,6 @@ from results.events import (
 from study.errors import StoreError
 from study.execution import cluster, trainable
 from study.execution.process_local import ProcessLocal
-from study.execution.resources import Slots
 from study.execution.trainable import DIVERGED, EPOCH, SECONDS
 from study.storage.event_log import EventLog
 from study.storage.store import Store
@@ -26,7 +25,17 @@ from study.storage.store import Store
 RAY_DIED = "Ray died on this machine"
 OWNER_DIED = "because its owner has died"
 RAYS_OWN = "running low on memory"
-OUT_OF_MEMORY = ("OutOfMemoryError", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "cudaErrorMemoryAllocation")
+# How torch, its libraries and CUDA say that a GPU's memory is full.
+OUT_OF_MEMORY = (
+    "OutOfMemoryError",
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "HIP out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "cudaErrorMemoryAllocation",
+)
 
 
 class Recorder(ProcessLocal, tune.Callback):
@@ -147,33 +156,33 @@ class AfterEachTraining(ProcessLocal, tune.Callback):
         self._function()
 
 
-class WholeGpuAfterOutOfMemory(ProcessLocal, tune.Callback):
-    """Retries a trial that ran out of a GPU's memory once, alone on a whole GPU."""
-
-    def __init__(self, slots: Slots) -> None:
-        self._slots = slots
-
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        text = Path(trial.error_file).read_text() if trial.error_file else ""
-        if self._slots.gpus and any(sign in text for sign in OUT_OF_MEMORY):
-            trial.update_resources({"cpu": self._slots.cpus, "gpu": max(1.0, self._slots.gpus)})
-            trial.max_failures = trial.run_metadata.num_failures
-
-
 def reason_of(trial: Any) -> str:
-    """The line of a trial's error that names its cause: the last one that looks like `SomeError: ...`, 300 characters.
+    """The line of a trial's error that names its cause, at most 300 characters."""
+    return cause_in(error_of(trial))
 
-    Ray's advice after an out-of-memory kill is many lines long; its first sentence is the cause.
-    """
-    return cause_in(Path(trial.error_file).read_text() if trial.error_file else "")
+
+def error_of(trial: Any) -> str:
+    """All that Ray says of a trial's error, many lines with a traceback."""
+    return Path(trial.error_file).read_text() if trial.error_file else ""
+
+
+def is_out_of_gpu_memory(text: str) -> bool:
+    """Whether an error is that of a full GPU, and not of the machine's own memory, of which Ray's message is."""
+    return RAYS_OWN not in text and any(sign in text for sign in OUT_OF_MEMORY)
 
 
 def cause_in(text: str) -> str:
+    """The line of an error that names its cause: of too little memory the line that says so, else the last one.
+
+    Ray's advice after an out-of-memory kill is many lines long; its first sentence is the cause. torch adds lines after
+    its own.
+    """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         return "no reason given"
-    out_of_memory = next((line for line in lines if "OutOfMemoryError" in line or RAYS_OWN in line), None)
-    chosen = out_of_memory or lines[-1]
+    killed = [line for line in lines if RAYS_OWN in line]
+    full = [line for line in lines if is_out_of_gpu_memory(line) and not line.startswith("raise ")]
+    chosen = [*lines[-1:], *full[-1:], *killed[:1]][-1]
     if RAYS_OWN in chosen:  # what follows that sentence is advice on how to operate Ray
         chosen = chosen[: chosen.index(RAYS_OWN) + len(RAYS_OWN)]
     return chosen if len(chosen) <= 300 else f"{chosen[:297]}..."

@@ -19,11 +19,11 @@ from study.execution.recorder import (
     AfterEachTraining,
     CheckpointCleaner,
     Recorder,
-    WholeGpuAfterOutOfMemory,
     cause_in,
 )
 from study.execution.resources import Slots
 from study.execution.trainable import WorkerSetup
+from study.execution.whole_gpu import HeldBack, WholeGpuAfterOutOfMemory
 from study.storage.event_log import EventLog
 
 RETRIES = 2
@@ -69,11 +69,11 @@ def run_trials(
 def _tuner(
     source: TrialSource, setup: WorkerSetup, recorder: Recorder, log: EventLog, slots: Slots, interruption: Interruption
 ) -> tune.Tuner:
-    store = setup.store
+    store, whole_gpu = setup.store, WholeGpuAfterOutOfMemory(slots)
     return tune.Tuner(
         tune.with_resources(tune.with_parameters(trainable.train, setup=setup), {"cpu": slots.cpus, "gpu": slots.gpus}),
         tune_config=tune.TuneConfig(
-            search_alg=source.searcher,
+            search_alg=HeldBack(source.searcher, whole_gpu),
             scheduler=source.scheduler,
             num_samples=source.count,
             max_concurrent_trials=slots.count,
@@ -87,7 +87,7 @@ def _tuner(
             callbacks=[
                 recorder,
                 CheckpointCleaner(store, log),
-                WholeGpuAfterOutOfMemory(slots),
+                whole_gpu,
                 AfterEachTraining(source.after_each),
             ],
             stop=interruption,

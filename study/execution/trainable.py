@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+import ray
 from ray import tune
 
 from search_spaces.loading import load_object
@@ -95,9 +96,12 @@ class _CheckpointedTraining:
         self._setup = setup
         self._reports: list[dict[str, Any]] = []
         self._saved = time.monotonic()
+        from study.training import devices
+
         self._device = device_of(setup)
         self._recipe = Recipe.from_dict(self._fields)
         self._trainer = make_trainer(self._recipe, setup, device=self._device, after_step=self._save_when_due)
+        self._described = devices.describe(self._device, getattr(self._trainer, "arithmetic", None))
 
     def restore(self) -> None:
         """Continues from the checkpoint, if there is one, and reports the epochs that the event log does not have."""
@@ -136,7 +140,7 @@ class _CheckpointedTraining:
                 tune.report(self._reports[-1])
 
     def _report(self, epoch: "Epoch") -> dict[str, Any]:
-        return {EPOCH: epoch.number, **epoch.metrics, SECONDS: epoch.seconds, DEVICE: self._device}
+        return {EPOCH: epoch.number, **epoch.metrics, SECONDS: epoch.seconds, DEVICE: self._described}
 
     def _save_when_due(self, trainer: "Trainer") -> None:
         if time.monotonic() - self._saved >= SECONDS_BETWEEN_CHECKPOINTS:
@@ -152,12 +156,14 @@ class _CheckpointedTraining:
 
 
 def device_of(setup: WorkerSetup) -> str:
-    """The device of a training: "cuda" for one with a share of a GPU, else "cpu".
+    """The device of a training: "cuda" for one with a share of a GPU, of whose memory it may take as much, else "cpu".
 
     Raises:
         ResourceError: torch cannot use the GPU that was granted.
     """
     import torch
+
+    from study.training import devices
 
     if not setup.gpu:
         return "cpu"
@@ -165,6 +171,8 @@ def device_of(setup: WorkerSetup) -> str:
         if PRETEND_GPUS in os.environ:
             return "cpu"
         raise ResourceError("Ray granted a share of a GPU, but torch has no CUDA device; give --gpus-per-trial 0")
+    context: Any = ray.get_runtime_context()
+    devices.limit_memory(context.get_assigned_resources().get("GPU", 1.0))
     return "cuda"
 
 

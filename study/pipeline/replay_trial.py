@@ -11,6 +11,8 @@ import torch
 
 import results
 from results import Run
+from results.events import EpochFinished
+from results.run_directory import read_events
 from study.config import StudyConfig
 from study.errors import UsageError
 from study.pipeline.prepare_run import dataset_of_run
@@ -64,11 +66,15 @@ def replay(run_dir: Path, trial: int, data_dir: Path, say: Callable[[str], None]
     metrics = [name for name in of_trial.columns if name == "train_loss" or name.startswith("val_")]
     threads = torch.get_num_threads()
     torch.set_num_threads(run.study.get("threads", 1))
-    say(f"Trial {trial} of {run.path}: {len(of_trial)} epochs, {torch.get_num_threads()} thread(s), "
+    was_on = _trained_on(run, trial, config)
+    device = "cuda" if was_on.startswith("cuda") and torch.cuda.is_available() else "cpu"
+    say(f"Trial {trial} of {run.path}: {len(of_trial)} epochs on {device}, {torch.get_num_threads()} thread(s), "
         f"torch {torch.__version__}.")  # fmt: skip
+    if not was_on.startswith(device):
+        say(f"It was trained on {was_on}, which is not here; the numbers will not be the same.")
     rows: list[dict[str, Any]] = []
     try:
-        for epoch in build_trainer(config.trainer, recipe, *dataset.split(), spec=dataset.spec):
+        for epoch in build_trainer(config.trainer, recipe, *dataset.split(), spec=dataset.spec, device=device):
             recorded = of_trial.loc[epoch.number]
             new = [
                 {
@@ -92,7 +98,7 @@ def replay(run_dir: Path, trial: int, data_dir: Path, say: Callable[[str], None]
     table = pd.DataFrame(rows, columns=["training_iteration", "metric", "recorded", "replayed"])
     last = int(table["training_iteration"].max()) if len(table) else 0
     same = last == of_trial.index.max() and bool((table["recorded"] == table["replayed"]).all())
-    why = "" if same else _why(run)
+    why = "" if same else _why(run, was_on)
     say(f"The same to the last bit, all {last} epochs." if same else f"Not the same, from epoch {last} on. {why}")
     return Replay(same, table, why)
 
@@ -108,11 +114,20 @@ def _line(epoch: Any, different: list[dict[str, Any]]) -> str:
     )
 
 
-def _why(run: Run) -> str:
+def _trained_on(run: Run, trial: int, config: StudyConfig) -> str:
+    """The device of a trial's newest epoch, such as "cpu" or "cuda (Tesla T4, bfloat16)"."""
+    epochs = [event for event in read_events(run) if isinstance(event, EpochFinished) and event.number == trial]
+    if epochs[-1].device is not None:
+        return epochs[-1].device
+    # Version 0.1 did not record it, and used GPUs where there were any.
+    return "cuda" if run.study["hardware"]["gpus"] and config.gpus_per_trial != 0 else "cpu"
+
+
+def _why(run: Run, was_on: str) -> str:
     """What a curve depends on besides the recipe, where it differs from the time of the run."""
     was, now = run.study["hardware"], machine()
     reasons = [
-        f"{name} was {run.study['versions'][name]}, here it is {version(name)}"
+        f"{name} was {run.study['versions'].get(name, 'unknown')}, here it is {version(name)}"
         for name in ("torch", "numpy")
         if run.study["versions"].get(name) != version(name)
     ]
@@ -121,6 +136,6 @@ def _why(run: Run) -> str:
     revisions = [(found or {}).get("revision", "unknown") for found in (run.study["git"], git())]
     if revisions[0] != revisions[1]:
         reasons.append(f"the code was at {revisions[0][:8]}, here it is at {revisions[1][:8]}")
-    if was["gpus"]:
-        reasons.append("it was trained on a GPU, where the order of sums is not fixed")
+    if was_on.startswith("cuda"):
+        reasons.append(f"it was trained on {was_on}; on a GPU the order of sums is not fixed")
     return f"What differs: {'; '.join(reasons)}." if reasons else "Nothing that is recorded differs."

@@ -153,16 +153,8 @@ def verify_user_code(
     notices: list[str] = []
     for entry in entries:
         kind, reference = entry["kind"], (named or {}).get(entry["kind"])
-        if reference is None and entry["reference"].startswith(PYTHON):
-            raise UserCodeError(
-                f"{run_dir} began with a {kind} passed from Python, {entry['reference'][7:]}; pass it again"
-            )
-        if reference is None and not (signed or trust):
-            raise UserCodeError(
-                f"{run_dir} was not begun by you on this machine and would execute {kind} {entry['reference']} "
-                f"({run_dir / FOLDER / kind / entry['main']}, SHA-256 {entry['digest'][:12]}); read it, then name the "
-                f"file again (--{_FLAGS[kind]} FILE:NAME) or give --trust-code"
-            )
+        if reference is None:
+            _refuse_unless_allowed(run_dir, entry, signed or trust)
         if reference is None and not signed:
             references[kind] = _kept(run_dir, entry)
             notices.append(f"{kind} {entry['reference']} is loaded from {references[kind]}, as --trust-code allows")
@@ -185,6 +177,19 @@ def verify_user_code(
                 f"{run_dir / FOLDER / kind}"
             )
     return VerifiedCode(references, notices)
+
+
+def _refuse_unless_allowed(run_dir: Path, entry: Mapping[str, Any], allowed: bool) -> None:
+    """Refuses code that was not named again, where it cannot be loaded or is somebody else's."""
+    kind, reference = entry["kind"], entry["reference"]
+    if reference.startswith(PYTHON):
+        raise UserCodeError(f"{run_dir} began with a {kind} passed from Python, {reference[7:]}; pass it again")
+    if not allowed:
+        raise UserCodeError(
+            f"{run_dir} was not begun by you on this machine and would execute {kind} {reference} "
+            f"({run_dir / FOLDER / kind / entry['main']}, SHA-256 {entry['digest'][:12]}); read it, then name the "
+            f"file again (--{_FLAGS[kind]} FILE:NAME) or give --trust-code"
+        )
 
 
 # What a setting that names code is called on the command line.

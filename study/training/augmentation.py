@@ -2,7 +2,8 @@
 
 Flips and shifts only move pixels, so they are arithmetic on the index with which a batch is gathered from the split;
 AUGMENTATIONS act on the gathered float batch, blends on images and labels. In order: gather, augmentations on pixels,
-normalisation, augmentations on normalised images, blend.
+normalisation, augmentations on normalised images, blend. What is drawn is drawn on the CPU, so that a seed gives the
+same images on each device.
 
 `python docs/augmentations.py` draws each of them.
 """
@@ -24,7 +25,7 @@ class Augmentation:
 
     Attributes:
         function: (images [B, C, H, W], strength > 0) -> float32 images of the same shape, drawing from torch's global
-            generator. Pixels are uint8 or float32 in [0, 255]; normalised images are float32 about 0.
+            generator, best of the CPU. Pixels are uint8 or float32 in [0, 255]; normalised images are float32 about 0.
         on: what it acts on.
     """
 
@@ -33,7 +34,8 @@ class Augmentation:
 
 
 def gather(pixels: Tensor, index: Tensor, recipe: Recipe, epoch: int) -> Tensor:
-    """The images at `index`, flipped and shifted as `recipe` says.
+    """The images at `index`, flipped and shifted as `recipe` says. As many of its batches at once give the same images
+    as one after the other.
 
     Args:
         pixels: uint8 [N, H, W, C], contiguous.
@@ -46,28 +48,40 @@ def gather(pixels: Tensor, index: Tensor, recipe: Recipe, epoch: int) -> Tensor:
     if recipe.flip == "none" and recipe.translate == 0:
         return pixels.index_select(0, index).permute(0, 3, 1, 2)
     _, height, width, channels = pixels.shape
-    rows, columns = _shifted(recipe.translate, height, index), _shifted(recipe.translate, width, index)
-    columns = torch.where(FLIPS[recipe.flip](index, epoch), width - 1 - columns, columns)
+    down, right, coins = _drawn(len(index), recipe, index.device)
+    rows, columns = _shifted(down, height), _shifted(right, width)
+    columns = torch.where(FLIPS[recipe.flip](index, coins, epoch), width - 1 - columns, columns)
     flat = ((index[:, None] * height + rows)[:, :, None] * width + columns[:, None, :]).view(-1)
     return pixels.view(-1, channels).index_select(0, flat).view(-1, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _shifted(largest: int, side: int, index: Tensor) -> Tensor:
-    """Source coordinate of each target coordinate, int64 [B, side]: one shift per image, edges reflected."""
-    shift = torch.randint(-largest, largest + 1, (len(index), 1), device=index.device)
-    coordinate = (torch.arange(side, device=index.device) + shift).abs()
+def _drawn(number: int, recipe: Recipe, device: torch.device) -> list[Tensor]:
+    """For each of `number` images, in batches of the recipe's size: the shifts downwards and to the right, int64
+    [number, 1], and, where the recipe flips at random, a coin, float32 [number, 1]."""
+    largest, size, batches = recipe.translate, recipe.batch_size, []
+    for first in range(0, number, size):
+        shape = (min(size, number - first), 1)
+        shifts = [torch.randint(-largest, largest + 1, shape) for _ in range(2)]
+        batches.append([*shifts, torch.rand(shape) if recipe.flip == "random" else torch.empty(shape)])
+    drawn = batches[0] if len(batches) == 1 else [torch.cat(each) for each in zip(*batches, strict=True)]
+    return [each.to(device, non_blocking=True) for each in drawn]
+
+
+def _shifted(shift: Tensor, side: int) -> Tensor:
+    """Source coordinate of each target coordinate, int64 [B, side], for one shift an image; edges reflected."""
+    coordinate = (torch.arange(side, device=shift.device) + shift).abs()
     return side - 1 - (side - 1 - coordinate).abs()
 
 
-def _never(index: Tensor, epoch: int) -> Tensor:
+def _never(index: Tensor, coins: Tensor, epoch: int) -> Tensor:
     return torch.zeros(len(index), 1, dtype=torch.bool, device=index.device)
 
 
-def _at_random(index: Tensor, epoch: int) -> Tensor:
-    return torch.rand(len(index), 1, device=index.device) < 0.5
+def _at_random(index: Tensor, coins: Tensor, epoch: int) -> Tensor:
+    return coins < 0.5
 
 
-def _alternating(index: Tensor, epoch: int) -> Tensor:
+def _alternating(index: Tensor, coins: Tensor, epoch: int) -> Tensor:
     """Each image is mirrored in every second epoch, a pseudo-random half of them in the odd ones, so that any two
     epochs in a row show both sides of every image (Jordan 2024, arXiv:2404.00498, section 3.6)."""
     # Bit 16 of Knuth's multiplicative hash: a fixed coin per image, without a table of them.
@@ -75,12 +89,17 @@ def _alternating(index: Tensor, epoch: int) -> Tensor:
     return ((coin + epoch) % 2 == 0)[:, None]
 
 
-# (index int64 [B], epoch) -> which images to mirror, bool [B, 1]
-FLIPS: dict[str, Callable[[Tensor, int], Tensor]] = {
+# (index int64 [B], coins float32 [B, 1] uniform in [0, 1), epoch) -> which images to mirror, bool [B, 1]
+FLIPS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
     "none": _never,
     "random": _at_random,
     "alternating": _alternating,
 }
+
+
+def draws_in_each_step(recipe: Recipe) -> bool:
+    """Whether something is drawn for a batch after it was gathered, so that the next one cannot be gathered before."""
+    return recipe.mixup > 0 or recipe.cutmix > 0 or any(recipe.strength(name) > 0 for name in AUGMENTATIONS)
 
 
 def augment(images: Tensor, recipe: Recipe, on: Literal["pixels", "normalized"]) -> Tensor:
@@ -101,7 +120,7 @@ def jitter(pixels: Tensor, strength: float) -> Tensor:
     Returns:
         float32 in [0, 255].
     """
-    factors = 1 + strength * (2 * torch.rand(3, len(pixels), 1, 1, 1, device=pixels.device) - 1)
+    factors = 1 + strength * (2 * torch.rand(3, len(pixels), 1, 1, 1).to(pixels.device, non_blocking=True) - 1)
     images = pixels * factors[0]
     images = torch.lerp(_grey(images).mean((2, 3), keepdim=True), images, factors[1])
     images = torch.lerp(_grey(images), images, factors[2])
@@ -148,8 +167,8 @@ def blend(images: Tensor, labels: Tensor, recipe: Recipe, num_classes: int) -> t
     if recipe.mixup == 0 and recipe.cutmix == 0:
         return images, labels
     cut = recipe.cutmix > 0 and (recipe.mixup == 0 or torch.rand(()).item() < 0.5)
-    alpha = torch.tensor(recipe.cutmix if cut else recipe.mixup, device=images.device)
-    share = torch.distributions.Beta(alpha, alpha).sample((len(images), 1, 1, 1))
+    alpha = torch.tensor(recipe.cutmix if cut else recipe.mixup)
+    share = torch.distributions.Beta(alpha, alpha).sample((len(images), 1, 1, 1)).to(images.device, non_blocking=True)
     neighbours = images.roll(1, 0)
     if cut:
         height, width = ((side * (1 - share).sqrt()).round() for side in images.shape[2:])
@@ -168,6 +187,6 @@ def _inside_rectangle(height: Tensor, width: Tensor, images: Tensor) -> Tensor:
     inside = []
     for side, of_image in ((height, images.shape[2]), (width, images.shape[3])):
         coordinate = torch.arange(of_image, device=images.device)
-        start = torch.randint(0, of_image, side.shape, device=images.device) - side // 2
+        start = torch.randint(0, of_image, side.shape).to(images.device, non_blocking=True) - side // 2
         inside.append((coordinate >= start) & (coordinate < start + side))
     return inside[0].transpose(2, 3) & inside[1]

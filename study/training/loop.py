@@ -5,11 +5,14 @@
 
 The split is one uint8 tensor on the device and a batch is an index lookup; there is no DataLoader and no per-image
 Python. A Training knows nothing of Ray. Its state can be saved after any step and restored bit for bit (on the CPU).
+
+A GPU does many steps between two looks at their losses, and gathers their images at once. Order and augmentation are
+drawn on the CPU, so that a seed gives the same batches on each device. Where the network draws as well (dropout), a GPU
+does so with a generator of its own, and the batches of a CPU, which has one generator for both, are others.
 """
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -24,7 +27,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from study.data.dataset import CIFAR10, ImageSpec, Split
 from study.recipe import Recipe
-from study.training import augmentation, models
+from study.training import augmentation, devices, models
 from study.training.checks import check_recipe
 from study.training.metrics import measure, measured_each_epoch
 from study.training.optimizers import OPTIMIZERS
@@ -44,8 +47,9 @@ IMAGES_A_PASS = 64
 # On a CPU, convolutions of so few channels over so few images take less time in torch's own kernels, and contiguous,
 # than in oneDNN's (benchmarks.tiny_batches).
 FEW_IMAGES, FEW_CHANNELS, FEW_PIXELS = 4, 16, 32 * 32
-# How many steps a GPU may run ahead before the losses are looked at; a CPU looks at each one.
-GPU_STEPS_BETWEEN_CHECKS = 50
+# How many images a GPU trains on between two looks at the losses; of larger images fewer, of as many pixels. A CPU
+# looks after each step.
+GPU_STRETCH_PIXELS = 8192 * 32 * 32
 
 
 class Diverged(Exception):
@@ -85,7 +89,7 @@ class Training:
         validation: the same, or None to skip validation.
         spec: size, channels and classes of the images.
         device: "cpu" or a CUDA device.
-        after_step: called after every step, with the Training in a state that can be saved.
+        after_step: called with the Training whenever its state may be saved: on a CPU after every step.
         metrics: the names in METRICS to measure after each epoch.
 
     Raises:
@@ -112,23 +116,30 @@ class Training:
         self.device = torch.device(device)
         self.steps = math.ceil(len(train.labels) / recipe.batch_size)
         self._after_step = after_step
+        on_cpu = self.device.type == "cpu"
+        self.arithmetic = devices.arithmetic(recipe.precision, self.device)
         self._pixels, self._labels = _on_device(train, self.device)
         self._validation = None if validation is None else _on_device(validation, self.device)
-        mean, std = normalization(recipe, spec)
-        self._mean = 255 * torch.tensor(mean, device=self.device).view(-1, 1, 1)
-        self._std = 255 * torch.tensor(std, device=self.device).view(-1, 1, 1)
-        self._class_images = torch.bincount(self._labels, minlength=spec.num_classes)
+        self._class_images = np.bincount(train.labels, minlength=spec.num_classes)
         self._class_weights = self._balance() if recipe.class_weights == "balanced" else None
 
-        self._tiny = self.device.type == "cpu" and _is_tiny(recipe, spec)
+        self._tiny = on_cpu and _is_tiny(recipe, spec)
         self._layout = torch.contiguous_format if self._tiny else torch.channels_last
+        self._mean, self._std = (255 * torch.tensor(each).view(-1, 1, 1) for each in normalization(recipe, spec))
+        self._generators: list[Tensor] = []  # the CPU's state, and a GPU's
         with self._own_generator(seed=recipe.seed):
-            model = models.build(recipe, spec, self._normalized(self._sample().permute(0, 3, 1, 2)).cpu())
-        self.model: nn.Module = model.to(self.device).to(memory_format=self._layout)
+            model = models.build(recipe, spec, self._normalized(_sample(train, spec).permute(0, 3, 1, 2)))
+        self._mean, self._std = self._mean.to(self.device), self._std.to(self.device)
+        self.model: nn.Module = model.to(self.device, memory_format=self._layout)  # type: ignore[call-overload]
         parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = OPTIMIZERS[recipe.optimizer].build(parameters, recipe)
-        whole_batch = self.device.type != "cpu" or any(isinstance(each, _BatchNorm) for each in self.model.modules())
+        whole_batch = not on_cpu or any(isinstance(each, _BatchNorm) for each in self.model.modules())
         self._pass = recipe.batch_size if whole_batch else min(recipe.batch_size, IMAGES_A_PASS)
+        steps = 1 if on_cpu else max(1, GPU_STRETCH_PIXELS // (spec.height * spec.width * recipe.batch_size))
+        self._stretch = steps * recipe.batch_size  # images between two looks at the losses
+        self._draws_in_each_step = augmentation.draws_in_each_step(recipe)
+        scale = self.arithmetic.loss_scale
+        self._loss_scale = None if scale is None else torch.tensor(scale, device=self.device)
 
         self.epoch, self.step = 1, 0  # the epoch under way, and how many of its steps are done
         self._order = torch.empty(0, dtype=torch.int64, device=self.device)
@@ -153,26 +164,29 @@ class Training:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what `state_dict` gave, in a Training of the same recipe and split."""
+        """Restores what `state_dict` gave, in a Training of the same recipe and split, on whatever device."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.step, self._seconds = state["epoch"], state["step"], state["seconds"]
         self._order = state["order"].to(self.device)
         self._losses = state["losses"].to(self.device)
-        self._generators = [generator.cpu() for generator in state["generators"]]
+        # A GPU's generator begins at the recipe's seed where the state was taken on a CPU.
+        restored = [generator.cpu() for generator in state["generators"]]
+        self._generators = [*restored, *self._generators[len(restored) :]][: len(self._generators)]
 
     def _one_epoch(self) -> Epoch:
         started, before = time.perf_counter(), self._seconds
         number, size = self.epoch, self.recipe.batch_size
         self.model.train()
-        with self._own_generator(), self._own_convolutions():
+        with self._own_generator(), self._own_convolutions(), devices.without_tf32(self.device):
             if self.step == 0:
                 self._order = self._new_order()
             while self.step < self.steps:
-                index = self._order[self.step * size : (self.step + 1) * size]
-                self._losses[self.step] = self._train_on(index)
-                self.step += 1
-                self._raise_if_diverged()
+                first = self.step
+                for pixels, labels in self._batches(self._order[first * size : first * size + self._stretch]):
+                    self._losses[self.step] = self._train_on(pixels, labels)
+                    self.step += 1
+                self._raise_if_diverged(first)
                 if self._after_step is not None:
                     self._keep_generators()
                     self._seconds = before + time.perf_counter() - started
@@ -188,26 +202,31 @@ class Training:
         self.epoch, self.step, self._seconds = number + 1, 0, 0.0
         return Epoch(number, {"train_loss": train_loss, **validated}, seconds)
 
-    def _sample(self) -> Tensor:
-        """Some training images uint8 [n, H, W, C]: the first ones, or, where these do not show every class (as in a
-        split that is sorted by class), evenly spaced ones."""
-        number = max(1, min(SAMPLE_IMAGES, SAMPLE_PIXELS // (self.spec.height * self.spec.width)))
-        if torch.equal(torch.unique(self._labels[:number]), torch.unique(self._labels)):
-            return self._pixels[:number]
-        return self._pixels[:: math.ceil(len(self._pixels) / number)]
-
     def _balance(self) -> Tensor:
         """Each class's weight float32 [classes], N / (classes x its images): scikit-learn's "balanced" (King & Zeng
         2001). A class without images gets 0."""
-        images, classes = self._class_images.double(), self.spec.num_classes
-        return torch.where(images > 0, len(self._labels) / (classes * images.clamp(min=1)), 0).float()
+        images, classes = torch.from_numpy(self._class_images).double(), self.spec.num_classes
+        weights = torch.where(images > 0, len(self._labels) / (classes * images.clamp(min=1)), 0)
+        return weights.float().to(self.device)
 
     def _new_order(self) -> Tensor:
         """The images of one epoch, int64 [N]: a permutation, or N draws in which every class is equally likely."""
+        number = len(self._labels)
         if self.recipe.batch_sampling == "balanced":
-            weights = 1 / self._class_images.double()[self._labels]
-            return torch.multinomial(weights, len(self._labels), replacement=True)
-        return torch.randperm(len(self._labels), device=self.device)
+            weights = 1 / torch.from_numpy(self._class_images).double()[self._labels.cpu()]
+            return torch.multinomial(weights, number, replacement=True).to(self.device)
+        return torch.randperm(number).to(self.device)
+
+    def _batches(self, index: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pixels uint8 [B, C, H, W] and labels int64 [B] of each batch of the images at `index`. They are gathered all
+        at once, unless a step draws as well: what is drawn, and in which order, is the same on each device."""
+        size = self.recipe.batch_size
+        if len(index) <= size:  # to split it all the same is 1% of a CPU's step on few images
+            yield augmentation.gather(self._pixels, index, self.recipe, self.epoch), self._labels[index]
+            return
+        for part in torch.split(index, size if self._draws_in_each_step else self._stretch):
+            pixels = augmentation.gather(self._pixels, part, self.recipe, self.epoch)
+            yield from zip(torch.split(pixels, size), torch.split(self._labels[part], size), strict=True)
 
     @contextmanager
     def _own_generator(self, seed: int | None = None) -> Iterator[None]:
@@ -239,16 +258,16 @@ class Training:
         if self.device.type == "cuda":
             self._generators.append(torch.cuda.get_rng_state(self.device))
 
-    def _train_on(self, index: Tensor) -> Tensor:
-        """One step on the images at `index` (int64 [B]); the loss before it, a detached scalar on the device."""
+    def _train_on(self, pixels: Tensor, labels: Tensor) -> Tensor:
+        """One step on a batch, pixels uint8 [B, C, H, W] and labels int64 [B]; the loss before it, a detached scalar on
+        the device."""
         recipe = self.recipe
         progress = (self.epoch - 1 + self.step / self.steps) / recipe.epochs
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.lr * lr_factor(recipe, progress)
-        pixels = augmentation.gather(self._pixels, index, recipe, self.epoch)
         images = self._normalized(augmentation.augment(pixels, recipe, "pixels"))
         images = augmentation.augment(images, recipe, "normalized")
-        images, targets = augmentation.blend(images, self._labels[index], recipe, self.spec.num_classes)
+        images, targets = augmentation.blend(images, labels, recipe, self.spec.num_classes)
         self.optimizer.zero_grad()
         losses = []
         for part, wanted in zip(torch.split(images, self._pass), torch.split(targets, self._pass), strict=True):
@@ -256,8 +275,12 @@ class Training:
                 loss = self._loss(self.model(part), wanted)
             if len(part) < len(images):
                 loss = loss * (len(part) / len(images))
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward(self._loss_scale)  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
+        if self._loss_scale is not None:
+            torch._foreach_div_(
+                [each.grad for each in self.model.parameters() if each.grad is not None], self._loss_scale
+            )
         self.optimizer.step()
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
@@ -271,25 +294,21 @@ class Training:
         return F.cross_entropy(logits, targets, weights, label_smoothing=smoothing, reduction="sum") / len(logits)
 
     def _autocast(self) -> AbstractContextManager[None]:
-        """Mixed precision on a GPU; on a CPU where the recipe says so, for the matrix units of newer ones."""
-        if self.device.type == "cuda":
-            return torch.autocast("cuda")
+        """Mixed precision where the recipe says so."""
         # A disabled autocast costs 2% of a step on few images.
-        return torch.autocast("cpu", torch.bfloat16) if self.recipe.precision == "bfloat16" else nullcontext()
+        dtype = self.arithmetic.autocast
+        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
 
     def _normalized(self, pixels: Tensor) -> Tensor:
         """uint8 or float32 [B, C, H, W] in [0, 255] to float32 of the same shape, in the network's memory format."""
         images = pixels.to(torch.float32, copy=True, memory_format=self._layout)
         return images.sub_(self._mean).div_(self._std)
 
-    def _raise_if_diverged(self) -> None:
-        on_gpu = self.device.type == "cuda"
-        if on_gpu and self.step % GPU_STEPS_BETWEEN_CHECKS and self.step < self.steps:
-            return
-        recent = self._losses[max(0, self.step - GPU_STEPS_BETWEEN_CHECKS) if on_gpu else self.step - 1 : self.step]
-        bad = (~recent.isfinite()).nonzero()
+    def _raise_if_diverged(self, first: int) -> None:
+        """Looks at the losses of the steps from `first` on; on a GPU this waits for them."""
+        bad = (~self._losses[first : self.step].isfinite()).nonzero()
         if len(bad):
-            step = self.step - len(recent) + int(bad[0]) + 1
+            step = first + int(bad[0]) + 1
             raise Diverged(self.epoch, step, float(self._losses[step - 1]))
 
     def _size_of_weights(self) -> float:
@@ -311,7 +330,7 @@ class Training:
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities float32 [N, classes] from the network as it stands, for images uint8 [N, H, W, C]."""
-        probabilities: NDArray[np.float32] = self._logits(_as_tensor(images)).softmax(1).cpu().numpy()
+        probabilities: NDArray[np.float32] = self._logits(devices.as_tensor(images)).softmax(1).cpu().numpy()
         return probabilities
 
     def _logits(self, pixels: Tensor) -> Tensor:
@@ -319,7 +338,7 @@ class Training:
         self.model.eval()
         as_many = EVALUATION_BATCH[self.device.type] * EVALUATION_PIXELS // (self.spec.height * self.spec.width)
         size = max(1, min(EVALUATION_BATCH[self.device.type], as_many))
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode(), devices.without_tf32(self.device), self._autocast():
             batches = torch.split(pixels.permute(0, 3, 1, 2), size)
             return torch.cat([self.model(self._normalized(batch.to(self.device))) for batch in batches]).float()
 
@@ -346,13 +365,15 @@ def _is_tiny(recipe: Recipe, spec: ImageSpec) -> bool:
     return recipe.model == "cnn" and recipe.batch_size <= FEW_IMAGES and widest <= FEW_CHANNELS and few_pixels
 
 
+def _sample(train: Split, spec: ImageSpec) -> Tensor:
+    """Some training images uint8 [n, H, W, C]: the first ones, or, where these do not show every class (as in a split
+    that is sorted by class), evenly spaced ones."""
+    number = max(1, min(SAMPLE_IMAGES, SAMPLE_PIXELS // (spec.height * spec.width)))
+    if np.array_equal(np.unique(train.labels[:number]), np.unique(train.labels)):
+        return devices.as_tensor(train.images)[:number]
+    return devices.as_tensor(train.images)[:: math.ceil(len(train.images) / number)]
+
+
 def _on_device(split: Split, device: torch.device) -> tuple[Tensor, Tensor]:
     """Pixels uint8 [N, H, W, C] and labels int64 [N], sharing the split's memory on the CPU."""
-    return _as_tensor(split.images).to(device), _as_tensor(split.labels).to(device)
-
-
-def _as_tensor(array: NDArray[Any]) -> Tensor:
-    with warnings.catch_warnings():
-        # Arrays from Ray's object store are shared between processes and so read-only; nothing here writes to them.
-        warnings.filterwarnings("ignore", "The given NumPy array is not writ", UserWarning)
-        return torch.from_numpy(array)
+    return devices.on_device(split.images, device), devices.on_device(split.labels, device)

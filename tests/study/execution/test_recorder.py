@@ -30,6 +30,11 @@ KILLED = "ray.exceptions.OutOfMemoryError: Task was killed due to the node runni
             "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB",
             "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB",
         ),
+        (
+            'raise torch.OutOfMemoryError("...")\ntorch.OutOfMemoryError: CUDA out of memory.\nCompile with `X`\n',
+            "torch.OutOfMemoryError: CUDA out of memory.",
+        ),
+        ("RuntimeError: CUDA error: out of memory\nFor debugging pass Y", "RuntimeError: CUDA error: out of memory"),
         ("x" * 400, "x" * 297 + "..."),
     ],
 )

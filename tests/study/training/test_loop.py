@@ -8,7 +8,7 @@ import torch
 
 from study.data.dataset import CIFAR10, ImageSpec, Split
 from study.recipe import Recipe
-from study.training.loop import Diverged, Epoch, Training, normalization
+from study.training.loop import Diverged, Epoch, Training, _sample, normalization
 from study.training.schedules import lr_factor
 
 SMALL = Recipe(
@@ -329,10 +329,9 @@ def test_balanced_trainings_are_restored_bit_for_bit_as_well() -> None:
 
 
 def test_a_network_sees_images_of_every_class_of_a_sorted_split_at_its_construction() -> None:
-    split = Split(np.zeros((6000, 8, 8, 1), dtype=np.uint8), np.arange(6000) // 5500)
-    training = Training(TINY, split, spec=TWO_CLASSES)
-    training._pixels = torch.arange(6000)
-    assert training._sample().tolist() == list(range(0, 6000, 2))
+    images = np.broadcast_to(np.arange(6000, dtype=np.int64).reshape(-1, 1, 1, 1), (6000, 8, 8, 1))
+    sample = _sample(Split(images, np.arange(6000) // 5500), TWO_CLASSES)
+    assert sample[:, 0, 0, 0].tolist() == list(range(0, 6000, 2))
 
 
 def test_metrics_are_those_that_were_asked_for() -> None:
