@@ -156,7 +156,9 @@ class FinalValues:
         last, value = np.array(list(self._over.values()), float).T
         lasts, place = np.unique(last, return_inverse=True)
         complete = list(self._complete.values())
-        return value + np.array([_median_gain(complete, int(epoch), self._max_epochs) for epoch in lasts])[place]
+        gains = np.array([_median_gain(complete, int(epoch), self._max_epochs) for epoch in lasts])
+        found: NDArray[np.float64] = value + gains[place]
+        return found
 
 
 def _finals(
