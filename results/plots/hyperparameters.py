@@ -33,6 +33,8 @@ def importance(run: Run) -> go.Figure:
         raise NothingToPlot(f"Importance: {reason}.") from reason
     rows, trials = measured.sort_values("fanova"), measured.attrs["trials"]
     note = f"Over the {_at_one_epoch(run, compared, trials)}, by two measures."
+    if measured.attrs["of"] > trials:
+        note += f" These are {trials:,} of {measured.attrs['of']:,}, evenly by number."
     if measured.attrs["warning"]:
         note += f" Too few for {count(len(rows), 'hyperparameter')}: mostly noise."
     figure = empty_figure(run, "Importance of each hyperparameter", note, height=200 + 26 * len(rows))

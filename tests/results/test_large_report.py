@@ -76,3 +76,15 @@ def test_the_trials_with_the_base_recipe_are_found_without_looking_at_each(large
         for number in large.trials.index[:50]
     ]
     assert _is_base(large)[:50].tolist() == one_by_one
+
+
+def test_importance_is_of_an_even_part_of_many_trials_and_says_so(large: Run) -> None:
+    figure = plots.importance(large)
+    assert "These are 750 of 1,500, evenly by number." in figure.layout.title.subtitle.text
+
+
+def test_a_trials_config_keeps_the_types_of_its_values(large: Run) -> None:
+    config = large.config(3)
+    assert {name: type(value) for name, value in config.items()} == {"lr": float, "batch_size": int}
+    with pytest.raises(KeyError):
+        large.config(TRIALS)
