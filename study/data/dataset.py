@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from study.errors import DataError
 from study.storage.files import scratch_folder
@@ -290,6 +289,9 @@ def draw_folds(
     if fewest < count:
         what = "images" if groups is None else "groups of images"
         raise DataError(f"folds is {count}; allowed: at most {fewest}, as one class has no more training {what}")
+    # Not at the top: each worker imports this module, and scikit-learn takes a quarter of its start.
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
     make = StratifiedKFold if groups is None else StratifiedGroupKFold
     folds = np.empty(len(labels), np.int64)
     for number, (_, held_out) in enumerate(

@@ -63,6 +63,19 @@ class Diverged(Exception):
         return Diverged, (self.epoch, self.step, self.loss)
 
 
+def steps_of_an_epoch(images: int, batch_size: int, has_batch_norm: bool) -> int:
+    """How many batches an epoch has.
+
+    BatchNorm normalises by the mean and variance of the batch, which a few images give badly: with a last batch of 2 in
+    898 images the training loss ended at 2 instead of 0.3 (docs/lab-notes.md). A network with it leaves out a last
+    batch of less than half the size. The images are in another order each epoch, so each is still trained on.
+    """
+    full, rest = divmod(images, batch_size)
+    if has_batch_norm and full and 2 * rest < batch_size:
+        return full
+    return full + (rest > 0)
+
+
 @dataclass(frozen=True)
 class Epoch:
     """One finished pass over the training images.
@@ -114,7 +127,6 @@ class Training:
         self.recipe, self.spec = recipe, spec
         self._metrics = measured_each_epoch() if metrics is None else tuple(metrics)
         self.device = torch.device(device)
-        self.steps = math.ceil(len(train.labels) / recipe.batch_size)
         self._after_step = after_step
         on_cpu = self.device.type == "cpu"
         self.arithmetic = devices.arithmetic(recipe.precision, self.device)
@@ -133,7 +145,10 @@ class Training:
         self.model: nn.Module = model.to(self.device, memory_format=self._layout)  # type: ignore[call-overload]
         parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = OPTIMIZERS[recipe.optimizer].build(parameters, recipe)
-        whole_batch = not on_cpu or any(isinstance(each, _BatchNorm) for each in self.model.modules())
+        has_batch_norm = any(isinstance(each, _BatchNorm) for each in self.model.modules())
+        self.steps = steps_of_an_epoch(len(train.labels), recipe.batch_size, has_batch_norm)
+        self._trained = min(self.steps * recipe.batch_size, len(train.labels))  # images of an epoch
+        whole_batch = not on_cpu or has_batch_norm
         self._pass = recipe.batch_size if whole_batch else min(recipe.batch_size, IMAGES_A_PASS)
         steps = 1 if on_cpu else max(1, GPU_STRETCH_PIXELS // (spec.height * spec.width * recipe.batch_size))
         self._stretch = steps * recipe.batch_size  # images between two looks at the losses
@@ -183,7 +198,8 @@ class Training:
                 self._order = self._new_order()
             while self.step < self.steps:
                 first = self.step
-                for pixels, labels in self._batches(self._order[first * size : first * size + self._stretch]):
+                last = min(first * size + self._stretch, self._trained)
+                for pixels, labels in self._batches(self._order[first * size : last]):
                     self._losses[self.step] = self._train_on(pixels, labels)
                     self.step += 1
                 self._raise_if_diverged(first)
@@ -192,8 +208,8 @@ class Training:
                     self._seconds = before + time.perf_counter() - started
                     self._after_step(self)
         sizes = torch.full_like(self._losses, size)
-        sizes[-1] = len(self._labels) - size * (self.steps - 1)
-        train_loss = float(self._losses @ sizes) / len(self._labels)
+        sizes[-1] = self._trained - size * (self.steps - 1)
+        train_loss = float(self._losses @ sizes) / self._trained
         validated = self._validate()
         val_loss = validated["val_loss"]
         if not math.isfinite(self._size_of_weights() if val_loss is None else val_loss):

@@ -110,7 +110,7 @@ def test_a_wrong_setting_ends_a_job_with_its_line_and_a_failure(
 def test_a_stopped_job_leaves_a_study_that_can_be_resumed(job_server: str, synthetic_dir: Path, tmp_path: Path) -> None:
     endless = entrypoint(synthetic_dir, tmp_path, "--samples", "500")
     assert ray_job(job_server, "submit", "--no-wait", "--submission-id", "endless", *endless).returncode == 0
-    log, deadline = tmp_path / "runs" / "one" / "epochs.jsonl", time.monotonic() + 120
+    log, deadline = tmp_path / "runs" / "one" / "epochs.jsonl", time.monotonic() + 400
     while not (log.exists() and '"epoch"' in log.read_text()):
         assert time.monotonic() < deadline, ray_job(job_server, "logs", "endless").stdout
         time.sleep(0.2)

@@ -8,7 +8,7 @@ import torch
 
 from study.data.dataset import CIFAR10, ImageSpec, Split
 from study.recipe import Recipe
-from study.training.loop import Diverged, Epoch, Training, _sample, normalization
+from study.training.loop import Diverged, Epoch, Training, _sample, normalization, steps_of_an_epoch
 from study.training.schedules import lr_factor
 
 SMALL = Recipe(
@@ -340,3 +340,38 @@ def test_metrics_are_those_that_were_asked_for() -> None:
     assert set(epoch.metrics) == {"train_loss", "val_loss", "val_roc_auc", "val_accuracy"}
     (unseen,) = Training(TINY, split, spec=TWO_CLASSES, metrics=("roc_auc",))
     assert unseen.metrics == {"train_loss": unseen.metrics["train_loss"], "val_loss": None, "val_roc_auc": None}
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "has_batch_norm", "steps"),
+    [
+        (898, 64, True, 14),
+        (898, 64, False, 15),
+        (928, 64, True, 15),
+        (927, 64, True, 14),
+        (896, 64, True, 14),
+        (30, 64, True, 1),
+        (1, 64, True, 1),
+    ],
+)
+def test_a_network_with_batch_norm_leaves_out_a_last_batch_of_less_than_half(
+    images: int, batch_size: int, has_batch_norm: bool, steps: int
+) -> None:
+    assert steps_of_an_epoch(images, batch_size, has_batch_norm) == steps
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_the_images_that_were_trained_on(synthetic: Split) -> None:
+    few = Split(synthetic.images[:67], synthetic.labels[:67])
+    recipe = Recipe(channels="4-8", hidden="8", batch_size=32, epochs=1, batch_norm=True)
+    training = Training(recipe, few)
+    seen: list[int] = []
+    original = training._train_on
+
+    def counted(pixels: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        seen.append(len(labels))
+        return original(pixels, labels)
+
+    training._train_on = counted  # type: ignore[method-assign]
+    [epoch] = training
+    assert seen == [32, 32]
+    assert epoch.metrics["train_loss"] == pytest.approx(float(training._losses.mean()))
