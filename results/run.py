@@ -159,7 +159,8 @@ class Run:
             raise KeyError(number)
         # cell by cell: a row of integers and floats would make all of them floats
         names = [name for name in self.trials.columns if str(name).startswith(prefix)]
-        drawn = {name: value for name in names if not pd.isna(value := self.trials.at[number, name])}
+        cells: dict[Any, Any] = {name: self.trials.at[number, name] for name in names}
+        drawn = {name: value for name, value in cells.items() if not pd.isna(value)}
         # numpy's scalars are not JSON; item() is Python's own number
         return {
             str(name).removeprefix(prefix): value.item() if hasattr(value, "item") else value

@@ -32,13 +32,13 @@ def learning_curves(run: Run) -> go.Figure:
     """
     epochs, metric = measured_epochs(run), run.metric
     named = _named_trials(run)
-    measured = epochs["number"].unique()
+    measured = pd.Index(epochs["number"].unique())
     figure = empty_figure(
         run, "Learning curves", _about_curves(run) + about_sample(len(measured)), height=440, right=112
     )
     others = run.trials.loc[run.trials.index.isin(measured) & ~run.trials.index.isin(list(named)), "status"]
     ranked = analysis.leaderboard(run).index.intersection(measured, sort=False)
-    drawn = sampled(ranked.append(pd.Index(measured).difference(ranked)))
+    drawn = sampled(ranked.append(measured.difference(ranked)))
     for label, colour, statuses in (
         ("stopped early", LIGHT.crowd, ["stopped", "diverged", "failed"]),
         ("not finished", LIGHT.context, ["running", "paused", "interrupted"]),
