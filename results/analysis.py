@@ -7,6 +7,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -188,7 +189,7 @@ def rank_correlation(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).astype(dtypes).set_index("rung")
 
 
-FEWEST_FOR_IMPORTANCE = 4
+FEWEST_FOR_IMPORTANCE, MOST_FOR_IMPORTANCE = 4, 1_000
 ENOUGH_TRIALS_EACH = 5  # completed trials for each hyperparameter
 
 
@@ -214,6 +215,7 @@ def importance(run: Run) -> pd.DataFrame:
     Trials that were stopped early are left out, as their values are of other epochs; `importance(comparable(run))`
     has more of them, after fewer epochs. With fewer than about five completed trials for each hyperparameter the
     shares are noise: `attrs["trials"]` is how many there were, and `attrs["warning"]` (str or None) says so in words.
+    Of more than 1,000 an even part by number is taken, at most that many; `attrs["of"]` is how many there are.
 
     Returns:
         Index `hyperparameter`, the most important first. Columns `fanova` (Hutter et al. 2014) and `ped_anova`
@@ -230,11 +232,13 @@ def importance(run: Run) -> pd.DataFrame:
         )
     if completed[run.metric.column].nunique() == 1:
         raise ValueError(f"all {len(completed)} completed trials have the same {run.metric.words}")
-    table = _shares(run.to_optuna())
-    table.attrs["trials"] = len(completed)
-    few = len(completed) < ENOUGH_TRIALS_EACH * len(table)
+    taken = completed.iloc[:: math.ceil(len(completed) / MOST_FOR_IMPORTANCE)]
+    epochs = run.epochs[run.epochs["number"].isin(taken.index)]
+    table = _shares(replace(run, trials=taken, epochs=epochs).to_optuna())
+    table.attrs["trials"], table.attrs["of"] = len(taken), len(completed)
+    few = len(taken) < ENOUGH_TRIALS_EACH * len(table)
     table.attrs["warning"] = (
-        f"{len(completed)} completed trials for {count(len(table), 'hyperparameter')}: these shares are mostly noise"
+        f"{len(taken)} completed trials for {count(len(table), 'hyperparameter')}: these shares are mostly noise"
         if few
         else None
     )

@@ -4,11 +4,15 @@ run = results.load("runs/my-study")
 results.budget_curve(run)
 """
 
+import math
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from results.run import Run
+
+NEGLIGIBLE = 45.0  # exp(-45) is far below what a float64 near 1 can show
 
 
 def expected_best(values: ArrayLike) -> NDArray[np.float64]:
@@ -28,11 +32,14 @@ def expected_best(values: ArrayLike) -> NDArray[np.float64]:
 
     ascending = np.sort(np.asarray(values, dtype=np.float64))
     count = len(ascending)
-    i, n = np.arange(1, count + 1)[None, :], np.arange(1, count + 1)[:, None]
-    # In logarithms: C(1000, 500) is no float.
-    below = np.where(i >= n, gammaln(i) - gammaln(n) - gammaln(np.maximum(i - n + 1, 1)), -np.inf)
-    all_draws = gammaln(count + 1) - gammaln(n + 1) - gammaln(count - n + 1)
-    found: NDArray[np.float64] = np.exp(below - all_draws) @ ascending
+    log_factorial = gammaln(np.arange(count + 1) + 1.0)  # C(1000, 500) is no float
+    found = np.empty(count)
+    for n in range(1, count + 1):
+        # All n are among the lowest i with a probability of at most (i / N)^n <= exp(-n (N - i) / N).
+        i = np.arange(max(n, count - math.ceil(NEGLIGIBLE * count / n)), count + 1)
+        below = log_factorial[i - 1] - log_factorial[n - 1] - log_factorial[i - n]
+        all_draws = log_factorial[count] - log_factorial[n] - log_factorial[count - n]
+        found[n - 1] = np.exp(below - all_draws) @ ascending[i - 1]
     return found
 
 

@@ -281,6 +281,11 @@ class State:
         """Trials that wait at a rung, by number."""
         return [self._paused[number] for number in sorted(self._paused)]
 
+    @property
+    def paused_count(self) -> int:
+        """How many trials wait at a rung."""
+        return len(self._paused)
+
     def unfinished(self) -> list[TrialState]:
         """Trials that have begun and not ended, by number."""
         return sorted([*self._running.values(), *self._paused.values()], key=lambda trial: trial.number)

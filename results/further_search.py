@@ -8,13 +8,15 @@ with one scale (Renyi 1953; Weissman 1978, J. Am. Stat. Assoc. 73). A sampler th
 and a metric that comes near its limit worse. How well 80% intervals hold is measured by benchmarks.search_enough.
 """
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from results.events import State
+from results.events import EpochFinished, Event, State, TrialEnded, TrialPaused, TrialPromoted, TrialState
 from results.metric import MetricInfo
 from results.run import Run
 
@@ -118,24 +120,69 @@ def final_values(state: State, metric: str, max_epochs: int) -> dict[int, float]
     return _finals(curves, failed, {number for number, trial in trials if trial.is_running}, max_epochs)
 
 
+class FinalValues:
+    """What `final_values` gives, in any order and without numbers, kept up to date event by event.
+
+    Between two events it looks at the trial of the event only.
+
+    Args:
+        metric: its name in an epoch's metrics, such as "val_accuracy".
+    """
+
+    def __init__(self, metric: str, max_epochs: int) -> None:
+        self._metric, self._max_epochs = metric, max_epochs
+        self._complete: dict[int, Curve] = {}
+        self._over: dict[int, tuple[int, float]] = {}  # last epoch and value of trials that are paused or over
+
+    def apply(self, event: Event, trial: TrialState) -> None:
+        """Learns of `event`; `trial` is what is known of its trial since."""
+        match event:
+            case EpochFinished() if event.epoch >= self._max_epochs:
+                curve = trial.values(self._metric)
+                if self._max_epochs in curve:
+                    self._complete[event.number] = curve
+            case TrialPaused() | TrialEnded():
+                curve = trial.values(self._metric)
+                failed = trial.end is not None and trial.end.status in ("diverged", "failed")
+                last = _last(curve, self._max_epochs)
+                self._over[event.number] = (last, math.nan if failed or not curve else curve[last])
+            case TrialPromoted():
+                self._over.pop(event.number, None)
+
+    def values(self) -> NDArray[np.float64]:
+        """float64 [trials that are paused or over]."""
+        if not self._complete or not self._over:
+            return np.empty(0)
+        last, value = np.array(list(self._over.values()), float).T
+        lasts, place = np.unique(last, return_inverse=True)
+        complete = list(self._complete.values())
+        gains = np.array([_median_gain(complete, int(epoch), self._max_epochs) for epoch in lasts])
+        found: NDArray[np.float64] = value + gains[place]
+        return found
+
+
 def _finals(
     curves: Mapping[int, Curve], failed: Collection[int], running: Collection[int], max_epochs: int
 ) -> dict[int, float]:
     complete = [curve for curve in curves.values() if max_epochs in curve]
     if not complete:
         return {}
+    lasts = {number: _last(curve, max_epochs) for number, curve in curves.items() if number not in running}
+    gains = {last: _median_gain(complete, last, max_epochs) for last in set(lasts.values())}
     return {
-        number: float("nan") if number in failed else _final(curve, complete, max_epochs)
-        for number, curve in curves.items()
-        if number not in running
+        number: math.nan if number in failed or not last else curves[number][last] + gains[last]
+        for number, last in lasts.items()
     }
 
 
-def _final(curve: Curve, complete: Sequence[Curve], max_epochs: int) -> float:
-    if not curve:
-        return float("nan")
-    if max_epochs in curve:
-        return curve[max_epochs]
-    last = max(curve)
-    gains = [other[max_epochs] - other[last] for other in complete if last in other]
-    return curve[last] + float(np.median(gains)) if gains else float("nan")
+def _last(curve: Curve, max_epochs: int) -> int:
+    """The epoch whose value counts; 0 where there is none."""
+    return max_epochs if max_epochs in curve else max(curve, default=0)
+
+
+def _median_gain(complete: Sequence[Curve], last: int, max_epochs: int) -> float:
+    """From the epoch `last` to the end; NaN where no completed trial was measured there."""
+    if last == max_epochs:
+        return 0.0
+    gains = [curve[max_epochs] - curve[last] for curve in complete if last in curve]
+    return float(np.median(gains)) if gains else math.nan

@@ -237,7 +237,9 @@ def _beyond_choices(run: Run, name: str, values: list[Any], best: Any) -> Iterat
 
 def _agreement_by_chance(count: int, of: int, share: float) -> float:
     """The probability that at least `count` of `of` leaders are in a given `share` of a range (binomial)."""
-    return sum(math.comb(of, k) * share**k * (1 - share) ** (of - k) for k in range(count, of + 1))
+    from scipy.special import bdtrc
+
+    return float(bdtrc(count - 1, of, share)) if count else 1.0
 
 
 def _size(choice: Any) -> Any:

@@ -155,9 +155,12 @@ class Run:
         return self._cells(number, "params/") or self.config(number)
 
     def _cells(self, number: int, prefix: str) -> dict[str, Any]:
+        if number not in self.trials.index:
+            raise KeyError(number)
         # cell by cell: a row of integers and floats would make all of them floats
-        row = self.trials.loc[[number]].filter(regex=f"^{prefix}")
-        drawn = {name: column.iloc[0] for name, column in row.items() if column.notna().iloc[0]}
+        names = [name for name in self.trials.columns if str(name).startswith(prefix)]
+        cells: dict[Any, Any] = {name: self.trials.at[number, name] for name in names}
+        drawn = {name: value for name, value in cells.items() if not pd.isna(value)}
         # numpy's scalars are not JSON; item() is Python's own number
         return {
             str(name).removeprefix(prefix): value.item() if hasattr(value, "item") else value

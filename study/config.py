@@ -280,7 +280,8 @@ class StudyConfig(TrainingConfig):
     )
     sampler: str = setting(
         "prior",
-        "which trial comes next: prior (recommended values, then variations of the best trials), tpe or random",
+        "which trial comes next: prior (recommended values, then variations of the best trials), tpe or random; they "
+        "look at the best 50 and the latest 250 trials",
         group="search",
         on_resume="keep",
         before="tpe",

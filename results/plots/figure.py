@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -20,6 +21,9 @@ COLOURS = {
     "baseline": LIGHT.baseline,
     "recipe_under_test": LIGHT.winner,
 }
+
+
+DRAWN = 1_000  # trials that one picture shows at most
 
 
 class NothingToPlot(ValueError):
@@ -51,6 +55,23 @@ def measured_epochs(run: Run) -> pd.DataFrame:
     if epochs.empty:
         raise NothingToPlot("No trial has finished an epoch.")
     return epochs
+
+
+def sampled(ranked: "pd.Index[int]") -> "pd.Index[int]":
+    """The trials that a picture shows, best first: all, or of many the best ones and others, evenly by rank."""
+    if len(ranked) <= DRAWN:
+        return ranked
+    best = DRAWN // 2
+    others = np.linspace(best, len(ranked) - 1, DRAWN - best).round().astype(int)
+    return ranked[[*range(best), *others]]
+
+
+def about_sample(trials: int) -> str:
+    """What a picture of so many trials leaves out, as a sentence with a space before it; "" where it is nothing."""
+    if trials <= DRAWN:
+        return ""
+    best = DRAWN // 2
+    return f" Drawn are the best {best:,} of {trials:,} trials and {DRAWN - best:,} of the others, evenly by rank."
 
 
 def predictions_of(run: Run, *roles: str) -> pd.DataFrame:

@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 from results import analysis
 from results.formatting import count, word
 from results.palette import LIGHT
-from results.plots.figure import NothingToPlot, empty_figure, hover_value, metric_axis, plain
+from results.plots.figure import NothingToPlot, about_sample, empty_figure, hover_value, metric_axis, plain, sampled
 from results.run import Run
 
 
@@ -33,6 +33,8 @@ def importance(run: Run) -> go.Figure:
         raise NothingToPlot(f"Importance: {reason}.") from reason
     rows, trials = measured.sort_values("fanova"), measured.attrs["trials"]
     note = f"Over the {_at_one_epoch(run, compared, trials)}, by two measures."
+    if measured.attrs["of"] > trials:
+        note += f" These are {trials:,} of {measured.attrs['of']:,}, evenly by number."
     if measured.attrs["warning"]:
         note += f" Too few for {count(len(rows), 'hyperparameter')}: mostly noise."
     figure = empty_figure(run, "Importance of each hyperparameter", note, height=200 + 26 * len(rows))
@@ -69,11 +71,12 @@ def effect(run: Run, hyperparameter: str) -> go.Figure:
         raise NothingToPlot(f"No trial that can be compared has drawn {hyperparameter}.")
     metric, values = run.metric, compared.drawn(hyperparameter)
     # The best trial lies on top of the others, so it is drawn last.
-    numbers = table.index[values.reindex(table.index).notna()][::-1]
+    with_value = table.index[values.reindex(table.index).notna()]
+    numbers = sampled(with_value)[::-1]
     axis = _axis(values[numbers], run.hyperparameters.get(hyperparameter))
     is_best = numbers == table.index[0]
     colours = np.where(is_best, LIGHT.winner, LIGHT.context).tolist()
-    note = f"{_at_one_epoch(run, compared, len(numbers))}; the best is blue."
+    note = f"{_at_one_epoch(run, compared, len(with_value))}; the best is blue.{about_sample(len(with_value))}"
     figure = empty_figure(run, f"Effect of {plain(hyperparameter)}", note, height=310, head=8, right=24, left=56)
     figure.add_scatter(
         x=[_placed(axis, int(number)) for number in numbers],
@@ -115,6 +118,8 @@ def parallel_coordinates(run: Run) -> go.Figure:
     axes = {name: _axis(compared.drawn(name)[table.index], run.hyperparameters.get(name)) for name in names}
     axes[metric.column] = _metric_row(run, table)
     note = f"{_at_one_epoch(run, compared, len(table))}: each a line from its values down to the {metric.words}."
+    note += about_sample(len(table))
+    table = table.loc[sampled(table.index)]
     height, gap = 120 + 54 * len(axes), 1
     figure = empty_figure(run, "Parallel coordinates", note, height=height, head=8, right=28, left=16, bottom=24)
     rows = {name: (len(axes) - 1 - at) * gap for at, name in enumerate(axes)}

@@ -2,20 +2,24 @@
 
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from results import analysis
 from results.formatting import count, recipe_in_words
 from results.palette import LIGHT
 from results.plots.figure import (
     NothingToPlot,
+    about_sample,
     empty_figure,
     hover_value,
     label_ends,
     measured_epochs,
     metric_axis,
     plain,
+    sampled,
 )
 from results.run import Run
 
@@ -28,16 +32,22 @@ def learning_curves(run: Run) -> go.Figure:
     """
     epochs, metric = measured_epochs(run), run.metric
     named = _named_trials(run)
-    figure = empty_figure(run, "Learning curves", _about_curves(run), height=440, right=112)
-    others = run.trials.loc[~run.trials.index.isin(list(named)), "status"]
+    measured = pd.Index(epochs["number"].unique())
+    figure = empty_figure(
+        run, "Learning curves", _about_curves(run) + about_sample(len(measured)), height=440, right=112
+    )
+    others = run.trials.loc[run.trials.index.isin(measured) & ~run.trials.index.isin(list(named)), "status"]
+    ranked = analysis.leaderboard(run).index.intersection(measured, sort=False)
+    drawn = sampled(ranked.append(measured.difference(ranked)))
     for label, colour, statuses in (
         ("stopped early", LIGHT.crowd, ["stopped", "diverged", "failed"]),
         ("not finished", LIGHT.context, ["running", "paused", "interrupted"]),
         ("completed", LIGHT.context, ["completed"]),
     ):
-        curves = epochs[epochs["number"].isin(others.index[others.isin(statuses)])]
+        numbers = others.index[others.isin(statuses)]
+        curves = epochs[epochs["number"].isin(numbers.intersection(drawn))]
         if len(curves):
-            _draw_curves(run, figure, curves, (f"{curves['number'].nunique()} {label}", colour, 1.2))
+            _draw_curves(run, figure, curves, (f"{len(numbers)} {label}", colour, 1.2))
     ends = []
     for number, (name, colour) in named.items():
         curve = epochs[epochs["number"] == number]
@@ -69,14 +79,22 @@ def _about_curves(run: Run) -> str:
 
 def _named_trials(run: Run) -> dict[int, tuple[str, str]]:
     """Name and colour of the trials that stand out, of those with a finished epoch: the baseline's and the winner's."""
-    named = {}
-    for number in map(int, run.trials.index):
-        if all(value == run.base.get(field) for field, value in run.config(number).items()):
-            named[number] = ("baseline" if run.base == run.baseline else "start", LIGHT.baseline)
+    base = "baseline" if run.base == run.baseline else "start"
+    named = {int(number): (base, LIGHT.baseline) for number in run.trials.index[_is_base(run)]}
     ranked = analysis.leaderboard(run)
     if len(ranked):
         named[int(ranked.index[0])] = (f"trial {ranked.index[0]}", LIGHT.winner)
     return {number: name for number, name in named.items() if run.trials["epochs"][number] > 0}
+
+
+def _is_base(run: Run) -> NDArray[np.bool_]:
+    """Of each trial, whether every field that the space set has the value of the base recipe."""
+    is_base = np.ones(len(run.trials), bool)
+    for name, column in run.trials.filter(regex="^config/").items():
+        value = run.base.get(str(name).removeprefix("config/"))
+        same = column == value if value is not None else pd.Series(False, column.index)
+        is_base &= (column.isna() | same.fillna(False)).to_numpy(bool)
+    return is_base
 
 
 def _draw_curves(run: Run, figure: go.Figure, epochs: pd.DataFrame, style: tuple[str, str, float]) -> None:
@@ -186,12 +204,12 @@ def accuracy_against_cost(run: Run, cost: str = "seconds_per_epoch") -> go.Figur
     metric = run.metric
     note = (
         f"{count(len(table), 'trial')} after {count(epoch, 'epoch')}. On the line are those that no other trial beats "
-        "in both."
+        f"in both.{about_sample(len(table))}"
     )
     figure = empty_figure(run, "Accuracy against cost" if metric.is_share else "Value against cost", note, height=400)
     front = pareto_front(table[cost], table[metric.column], maximize=metric.maximize)
     for numbers, colour, size, mode in (
-        (table.index.difference(front), LIGHT.context, 7, "markers"),
+        (sampled(table.index).difference(front), LIGHT.context, 7, "markers"),
         (front, LIGHT.winner, 10, "lines+markers"),
     ):
         rows = table.loc[numbers]

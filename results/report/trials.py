@@ -15,18 +15,22 @@ from results.run import Run
 
 # Columns of the trials table that a printed page has no room for; trials.csv has them.
 _ASIDE = ("best_epoch", "train_loss", "val_loss", "time_total_s", "stop_reason", "seed")
+_ROWS = 1_000  # of the table on the page; the best ones
 _LARGEST_PICTURE = 2**20  # bytes of one mistake's PNG that go into the page
 
 
 def trials_table(run: Run) -> dict[str, Any] | None:
-    """The trials table cell by cell, best first and then those that cannot be ranked; None without a trial."""
+    """The trials table cell by cell, best first and then those that cannot be ranked; None without a trial.
+
+    A page of many thousand rows is slow in every browser: of more than 1,000 trials it has the best 1,000 and says so.
+    """
     if run.trials.empty:
         return None
     ranked = analysis.leaderboard(run).index
-    order = [*ranked, *run.trials.index.difference(ranked)]
+    order = [*ranked, *run.trials.index.difference(ranked)][:_ROWS]
     table = run.trials.loc[order, _columns(run)].reset_index().rename(columns={"number": "trial"})
-    kinds = ["best" if position == 0 else "" for position in range(len(ranked))]
-    kinds += ["unranked"] * (len(order) - len(ranked))
+    kinds = ["best" if position == 0 else "" for position in range(min(len(ranked), len(order)))]
+    kinds += ["unranked"] * (len(order) - len(kinds))
     best_first = "descending" if run.metric.maximize else "ascending"
     return {
         "columns": [
@@ -44,6 +48,7 @@ def trials_table(run: Run) -> dict[str, Any] | None:
             for kind, row in zip(kinds, table.itertuples(index=False, name=None), strict=True)
         ],
         "example": _filter_example(run),
+        "left_out": len(run.trials) - len(order),
     }
 
 

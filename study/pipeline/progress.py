@@ -3,6 +3,8 @@
 import json
 import threading
 import time
+from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from results.events import (
+    EpochFinished,
     Event,
     State,
     TrialEnded,
@@ -24,7 +27,7 @@ from results.events import (
     TrialStarted,
     TrialState,
 )
-from results.further_search import FurtherSearch, final_values, worth_for
+from results.further_search import FinalValues, FurtherSearch, worth_for
 from results.metric import MetricInfo
 from study.training.metrics import METRICS, Metric
 
@@ -77,28 +80,56 @@ class Progress:
         self._started = self._last_line = time.monotonic()
         self._state = State()
         self._worth: FurtherSearch | None = None
+        self._finals = FinalValues(f"val_{metric.name}", size.epochs)
         self._hidden: set[int] = set()
+        self._statuses: Counter[str] = Counter()  # of trainings that have ended
+        self._values: dict[int, tuple[float, int]] = {}
+        self._best_first: list[tuple[float, int]] = []  # the signed last value and the number
         self._epochs_before = 0
         self._lock = threading.Lock()
 
     def catch_up(self, events: Iterable[Event], numbers: Collection[int] | None = None) -> None:
         """Takes what an earlier process did, of the trainings `numbers` or of all, without printing it."""
+        events = list(events)
+        if numbers is not None:
+            self._hidden = {event.number for event in events} - set(numbers)
         for event in events:
-            self._state.apply(event)
+            self._take(event)
         self._worth = self._further_search()
-        self._hidden = set() if numbers is None else set(self._state.trials) - set(numbers)
         self._epochs_before = self._state.epochs
 
     def apply(self, event: Event) -> None:
         """Takes one event as it happens, and prints it where the style does."""
         with self._lock:
-            self._state.apply(event)
+            self._take(event)
             if isinstance(event, TrialEnded) and event.status == "completed":
                 self._worth = self._further_search()
         if self.style == "json":
             self._print_json({**event.to_json(), **self._summary()})
         elif self.style in ("plain", "rich") and (line := self._line(event)) is not None:
             self._print(line)
+
+    def _take(self, event: Event) -> None:
+        """Updates what is shown; it looks at no other trial than the event's."""
+        self._state.apply(event)
+        trial = self._state.trials[event.number]
+        if self._size.is_search:
+            self._finals.apply(event, trial)
+        if event.number in self._hidden:
+            return
+        if isinstance(event, TrialEnded):
+            self._statuses[event.status] += 1
+        elif isinstance(event, EpochFinished):
+            self._rank(trial)
+
+    def _rank(self, trial: TrialState) -> None:
+        """Puts a trial at its place by its last value."""
+        if (before := self._values.pop(trial.number, None)) is not None:
+            self._best_first.pop(bisect_left(self._best_first, before))
+        if (value := self._value(trial)) is not None:
+            place = (-value if self._metric.mode == "max" else value, trial.number)
+            insort(self._best_first, place)
+            self._values[trial.number] = place
 
     def warn(self, text: str) -> None:
         self._console.print(f"Warning: {text}", soft_wrap=True, highlight=False)
@@ -163,18 +194,18 @@ class Progress:
         return None
 
     def _tally(self) -> str:
-        ended = len(self._statuses())
+        ended = self._statuses.total()
         of = "" if self._size.trainings is None else f"/{self._size.trainings}"
         return f"  [{ended}{of} ended, {count(self._state.epochs, 'epoch')}]"
 
     def _summary(self) -> dict[str, Any]:
-        best, statuses = self._best(), self._statuses()
+        best = self._best()
         return {
             "elapsed_s": round(self._elapsed(), 1),
             "epochs": self._state.epochs,
             "running": len(self._state.running()),
-            "paused": len(self._state.paused()),
-            "ended": len(statuses),
+            "paused": self._state.paused_count,
+            "ended": self._statuses.total(),
             "trainings": self._size.trainings,
             "best": None if best is None else {"number": best.number, self._metric.name: self._value(best)},
             "left_s": self._left(),
@@ -185,8 +216,8 @@ class Progress:
         """One line: how far the phase is, and the best so far."""
         state, best = self._state, self._best()
         parts = [
-            f"{self._size.title}: {len(self._statuses())} ended",
-            f"{len(state.paused())} paused" if state.paused() else "",
+            f"{self._size.title}: {self._statuses.total()} ended",
+            f"{state.paused_count} paused" if state.paused_count else "",
             f"{len(state.running())} running",
             count(state.epochs, "epoch"),
             f"{clock(self._elapsed())} elapsed",
@@ -217,12 +248,7 @@ class Progress:
         return "no epoch yet" if loss is None else f"training loss {loss:.3f}"
 
     def _best(self) -> TrialState | None:
-        measured = [trial for trial in self._shown() if self._value(trial) is not None]
-        sign = 1 if self._metric.mode == "max" else -1
-        return max(measured, key=lambda trial: sign * (self._value(trial) or 0.0), default=None)
-
-    def _statuses(self) -> list[str]:
-        return [trial.end.status for trial in self._shown() if trial.end is not None]
+        return self._state.trials[self._best_first[0][1]] if self._best_first else None
 
     def _shown(self) -> list[TrialState]:
         """All trials but those that belong to another request, such as a seed that is no longer asked for."""
@@ -232,8 +258,7 @@ class Progress:
         """What more trials are worth; nothing in a phase that is no search."""
         if not self._size.is_search:
             return None
-        finals = final_values(self._state, f"val_{self._metric.name}", self._size.epochs)
-        return worth_for(finals.values(), self._about)
+        return worth_for(self._finals.values(), self._about)
 
     def _worth_in_words(self) -> str:
         return "" if self._worth is None else f"what further search is worth ({self._worth.in_words(self._about)})"
@@ -286,15 +311,15 @@ class Progress:
             return self._rendered()
 
     def _rendered(self) -> Group:
-        state, statuses, running = self._state, self._statuses(), self._state.running()
-        ended = len(statuses)
+        state, statuses, running = self._state, self._statuses, self._state.running()
+        ended = statuses.total()
         counts = Text.assemble(
             (f"{self._size.title}  ", "bold"),
             f"{ended} ended" if self._size.trainings is None else f"{ended} of {self._size.trainings} ended",
-            f" · {statuses.count('stopped')} stopped early" if "stopped" in statuses else "",
-            (f" · {statuses.count('diverged')} diverged", "yellow") if "diverged" in statuses else "",
-            (f" · {statuses.count('failed')} failed", "red") if "failed" in statuses else "",
-            f" · {len(state.paused())} paused" if state.paused() else "",
+            f" · {statuses['stopped']} stopped early" if statuses["stopped"] else "",
+            (f" · {statuses['diverged']} diverged", "yellow") if statuses["diverged"] else "",
+            (f" · {statuses['failed']} failed", "red") if statuses["failed"] else "",
+            f" · {state.paused_count} paused" if state.paused_count else "",
             f" · {len(running)} running · {count(state.epochs, 'epoch')} · {clock(self._elapsed())} elapsed",
             f" · {left}" if (left := self._left_in_words()) else "",
         )

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from results.events import Event, State, TrialEnded
-from results.further_search import FurtherSearch, final_values, worth_for
+from results.further_search import FinalValues, FurtherSearch, worth_for
 from results.metric import MetricInfo
 
 
@@ -25,8 +25,8 @@ class Enough:
 
     def __init__(self, least: float, metric: MetricInfo, max_epochs: int, events: Iterable[Event] = ()) -> None:
         self.worth: FurtherSearch | None = None
-        self.metric, self._least, self._max_epochs = metric, least / metric.scale, max_epochs
-        self._state = State()
+        self.metric, self._least = metric, least / metric.scale
+        self._state, self._finals = State(), FinalValues(metric.column, max_epochs)
         for event in events:
             self.apply(event)
 
@@ -34,8 +34,8 @@ class Enough:
         if self.worth is not None:
             return
         self._state.apply(event)
+        self._finals.apply(event, self._state.trials[event.number])
         if isinstance(event, TrialEnded) and event.status == "completed":
-            finals = final_values(self._state, self.metric.column, self._max_epochs)
-            worth = worth_for(finals.values(), self.metric)
+            worth = worth_for(self._finals.values(), self.metric)
             if worth is not None and worth.gain < self._least:
                 self.worth = worth

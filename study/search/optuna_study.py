@@ -3,9 +3,8 @@
 It is in memory. `OptunaDatabase` keeps a copy in optuna.db, for whoever reads it there.
 """
 
-import copy
 import os
-from collections.abc import Container, Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 import optuna
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -25,6 +24,7 @@ from study.recipe import Recipe
 from study.search.problem import PastTrial, SearchProblem, derived_seed
 from study.search.sampler_choice import SamplerChoice, quiet_optuna
 from study.search.samplers import SAMPLERS
+from study.search.search_storage import LATEST, SearchStorage
 
 # Draws that may repeat a recipe before the space counts as exhausted: a few of the sampler's, then random ones.
 SAMPLER_DRAWS, RANDOM_DRAWS = 5, 200
@@ -90,7 +90,7 @@ class OptunaStudy:
         self.unfinished: dict[int, Recipe] = {}
         self.epochs: dict[int, int] = {}
         self._problem = problem
-        self._storage = _PausedAsPruned()
+        self._storage = SearchStorage(max(LATEST, problem.n_startup))
         self._writer = _Writer(self._storage, problem, name)
         self._seen: set[Hashable] = set()
         self._suggestion: Suggestion | None = None
@@ -140,11 +140,10 @@ class OptunaStudy:
             case EpochFinished():
                 self.epochs[event.number] = event.epoch
             case TrialPaused():
-                self._storage.paused.add(self._writer.id_of(event.number))
+                self._storage.pause(self._writer.id_of(event.number))
             case TrialPromoted():
-                self._storage.paused.discard(self._writer.id_of(event.number))
+                self._storage.unpause(self._writer.id_of(event.number))
             case TrialEnded():
-                self._storage.paused.discard(self._writer.id_of(event.number))
                 del self.unfinished[event.number]
         self._writer.apply(event)
 
@@ -176,7 +175,8 @@ class OptunaStudy:
             make = SAMPLERS[problem.sampler if attempt < SAMPLER_DRAWS else "random"]
             again = (attempt,) if attempt else ()
             study = self.study(make(derived_seed(problem.seed, self.begun, *again), problem))
-            draw = problem.draw(SamplerChoice(study, self._before + self.begun), self.begun)
+            with self._storage.bounded():
+                draw = problem.draw(SamplerChoice(study, self._before + self.begun), self.begun)
             if _key(draw.fields) not in self._seen:
                 return self._suggested(draw)
         return None
@@ -245,48 +245,6 @@ class _Writer:
                 self._storage.set_trial_state_values(trial_id, state, [value] if known else None)  # type: ignore[list-item]
 
 
-class _PausedAsPruned(InMemoryStorage):
-    """The storage of a search's own study, in memory. Paused trials are among the pruned ones.
-
-    To Optuna they are still running, and TPE counts running trials as bad ones.
-
-    Attributes:
-        paused: ids of the trials that are paused now.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.paused: set[int] = set()
-
-    def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
-    ) -> list[FrozenTrial]:
-        if states == (TrialState.WAITING,):  # asked for at each suggestion; the storage keeps these at hand
-            return super().get_all_trials(study_id, deepcopy, states)
-        trials = list(super().get_all_trials(study_id, deepcopy=False))
-        for trial_id in self.paused:
-            number = self.get_trial_number_from_id(trial_id)
-            trials[number] = _as_pruned(trials[number])
-        if states is not None:
-            trials = [trial for trial in trials if trial.state in states]
-        return copy.deepcopy(trials) if deepcopy else trials
-
-    def running(self, study_id: int) -> list[FrozenTrial]:
-        """All trials as they are, paused ones running."""
-        return super().get_all_trials(study_id, deepcopy=False)
-
-    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        """Drops what a sampler notes about a trial that is only being drawn: it is registered when it begins."""
-        if trial_id >= 0:
-            super().set_trial_system_attr(trial_id, key, value)
-
-
-def _as_pruned(trial: FrozenTrial) -> FrozenTrial:
-    seen = copy.copy(trial)
-    seen.state, seen.datetime_complete = TrialState.PRUNED, trial.datetime_start
-    return seen
-
-
 class OptunaDatabase:
     """optuna.db: a copy of the study on disk, that can be looked at while the search runs (optuna-dashboard).
 
@@ -318,6 +276,10 @@ class OptunaDatabase:
             self._thread.submit(self._guarded, self._start, event.number, self._study.drawn(event.number))
         else:
             self._thread.submit(self._guarded, self._apply, event)
+
+    def wait(self) -> None:
+        """Returns when everything that was applied so far has been written."""
+        self._thread.submit(int).result()
 
     def __enter__(self) -> "OptunaDatabase":
         return self

@@ -19,6 +19,7 @@ from scipy.special import ndtr
 
 import search_spaces
 from search_spaces import Prior
+from study.search.search_storage import rank_key
 
 Source = Literal["prior", "best", "chance"]
 # Share of suggestions that are uniform over the ranges: at first, and after many trials. The first ones show whether
@@ -133,12 +134,4 @@ def _decay(trials: int) -> float:
 
 
 def _ranked(trials: Sequence[FrozenTrial], direction: StudyDirection) -> list[FrozenTrial]:
-    """Best first: those that were promoted farther, then by value, as TPE ranks pruned trials."""
-    sign = -1 if direction == StudyDirection.MAXIMIZE else 1
-
-    def key(trial: FrozenTrial) -> tuple[int, float]:
-        last = trial.last_step or 0
-        value = trial.intermediate_values.get(last, trial.value if trial.value is not None else math.inf)
-        return -last, sign * value
-
-    return sorted(trials, key=key)
+    return sorted(trials, key=lambda trial: rank_key(trial, direction))

@@ -1,5 +1,6 @@
 """The expected best of n trials, by hand, by simulation and on a made run."""
 
+import math
 from itertools import combinations
 from pathlib import Path
 
@@ -34,6 +35,14 @@ def test_many_trials_do_not_overflow() -> None:
     found = expected_best(np.linspace(0, 1, 3000))
     assert found[[0, -1]] == pytest.approx([0.5, 1.0])
     assert (np.diff(found) >= -1e-9).all()
+
+
+def test_what_is_left_out_as_negligible_changes_no_digit() -> None:
+    values = np.sort(np.random.default_rng(0).random(400))
+    n, i = 300, np.arange(300, 401)
+    chances = [math.comb(int(at) - 1, n - 1) / math.comb(400, n) for at in i]
+    assert expected_best(values)[n - 1] == pytest.approx(np.dot(chances, values[i - 1]), rel=1e-11)
+    assert expected_best(values)[0] == pytest.approx(values.mean(), rel=1e-11)
 
 
 def test_a_runs_curve_starts_at_the_mean_and_ends_at_the_best_and_at_its_cost(tmp_path: Path) -> None:

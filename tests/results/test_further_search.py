@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from results.events import EpochFinished, Event, State, TrialEnded, TrialPaused, TrialStarted
-from results.further_search import FurtherSearch, final_values, worth_of_more
+from results.events import EpochFinished, Event, State, TrialEnded, TrialPaused, TrialPromoted, TrialStarted
+from results.further_search import FinalValues, FurtherSearch, final_values, worth_of_more
 from results.metric import ACCURACY, MetricInfo
 
 
@@ -79,3 +79,33 @@ def test_stopped_trials_are_expected_to_gain_what_completed_ones_have_gained() -
     assert [found[number] for number in (0, 1, 2)] == pytest.approx([0.6, 0.5, 0.65])
     assert np.isnan(found[3])
     assert final_values(State(events[:5]), "val_accuracy", 3) == {}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_final_values_kept_up_to_date_are_those_found_anew_after_each_event(seed: int) -> None:
+    random, state, kept = np.random.default_rng(seed), State(), FinalValues("val_accuracy", 3)
+    for _ in range(200):
+        event = _next_event(random, state)
+        state.apply(event)
+        kept.apply(event, state.trials[event.number])
+        anew = list(final_values(state, "val_accuracy", 3).values())
+        np.testing.assert_array_equal(np.sort(kept.values()), np.sort(anew))
+
+
+def _next_event(random: np.random.Generator, state: State) -> Event:
+    """One that a study of trials of three epochs may write next."""
+    unfinished = state.unfinished()
+    if not unfinished or random.random() < 0.2:
+        return TrialStarted(number=len(state.trials), config={}, seed=0)
+    trial = unfinished[int(random.integers(len(unfinished)))]
+    if trial.paused:
+        return TrialPromoted(number=trial.number)
+    if trial.epoch == 3 or random.random() < 0.2:
+        status = "failed" if trial.epoch < 3 or random.random() < 0.2 else "completed"
+        return TrialEnded(number=trial.number, status=status, reason=None)
+    if trial.epoch and random.random() < 0.3:
+        return TrialPaused(number=trial.number)
+    metrics = {"val_accuracy": None if random.random() < 0.1 else float(random.random())}
+    return EpochFinished(
+        number=trial.number, epoch=trial.epoch + 1, metrics=metrics, seconds=1.0, time_total_s=trial.epoch + 1.0
+    )

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import results
-from results.events import EpochFinished, Event
+from results.events import EpochFinished, Event, TrialEnded, TrialPaused, TrialPromoted
 from results.metric import MetricInfo
 from study.config import StudyConfig
 from study.errors import StudyFailed
@@ -145,7 +145,8 @@ class _Session:
             log.add_listener(self._enough.apply)
         if (target := getattr(context.config, "stop_at", None)) is not None:
             log.add_listener(_StopAt(target, problem, context.interruption).apply)
-        self._dropped: set[tuple[int, int]] = set()
+        self._with_state: set[int] = set(self._scheduler.paused())  # paused trials
+        log.add_listener(self._note_state)
 
     def run(self, progress: Any) -> None:
         context, interruption, log = self._context, self._context.interruption, self._log
@@ -179,14 +180,19 @@ class _Session:
     def _after_each(self) -> None:
         """Ends trials that cannot be promoted, and deletes states that are unlikely to be needed."""
         self._end_at_rung(self._scheduler.cannot_be_promoted())
-        paused = self._scheduler.paused()
-        if len(paused) <= PAUSED_STATES:
+        if self._context.slots.gpus or self._log.state.paused_count <= PAUSED_STATES:
             return
-        kept = self._scheduler.likeliest_to_be_promoted(PAUSED_STATES)
-        for number, rung in paused.items():
-            if number not in kept and (number, rung) not in self._dropped and not self._context.slots.gpus:
-                self._dropped.add((number, rung))
-                self._store.delete(checkpoint_of(number))
+        unlikely = self._with_state - self._scheduler.likeliest_to_be_promoted(PAUSED_STATES)
+        for number in sorted(unlikely):
+            self._store.delete(checkpoint_of(number))
+        self._with_state -= unlikely
+
+    def _note_state(self, event: Event) -> None:
+        match event:
+            case TrialPaused():
+                self._with_state.add(event.number)
+            case TrialPromoted() | TrialEnded():
+                self._with_state.discard(event.number)
 
     def _end_at_rung(self, paused: Mapping[int, int]) -> None:
         for number, rung in paused.items():

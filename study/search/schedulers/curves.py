@@ -18,6 +18,7 @@ The constants were chosen on benchmarks/curves.csv and TaskSet (docs/search-benc
 """
 
 import math
+from functools import lru_cache
 
 from results.events import Event, TrialStarted
 from study.recipe import Recipe
@@ -47,6 +48,7 @@ def uncertainty(done: float) -> float:
     return 0.25 * math.sqrt(1 - done) / math.cbrt(done)
 
 
+@lru_cache(maxsize=4096)
 def head_start(recipe: Recipe, done: float) -> float:
     """How far a trial is ahead at the share `done` of its training because of its schedule alone, in spreads.
 
@@ -97,12 +99,20 @@ class Curves(ASHA):
         super()._enter(epoch, number, value)
         self._groups[epoch, number in self._slow].add(number, value)
 
+    def _pause(self, number: int) -> None:
+        super()._pause(number)
+        self._groups[self._last[number], number in self._slow].add_paused(number)
+
+    def _unpause(self, number: int) -> None:
+        if self._last[number] in self._rungs:
+            self._groups[self._last[number], number in self._slow].remove_paused(number)
+        super()._unpause(number)
+
     def _promotion_at(self, epoch: int, closed: bool) -> int | None:
-        rung = self._rungs[epoch]
+        rung, slow = self._rungs[epoch], self._groups[epoch, True].paused
         if closed and rung.rank(rung.paused[0]) <= self._first_able(rung):
             return rung.paused[0][1]  # all better ones have failed
-        slow = next((place for place in rung.paused if place[1] in self._slow), None)
-        candidates = [*rung.paused[:MAX_CANDIDATES], *([slow] if slow else [])]
+        candidates = [*rung.paused[:MAX_CANDIDATES], *slow[:1]]
         return next((place[1] for place in candidates if self._is_promoted(place, epoch, closed)), None)
 
     def _is_promoted(self, place: Place, epoch: int, closed: bool) -> bool:
@@ -132,11 +142,9 @@ class Curves(ASHA):
     def cannot_be_promoted(self) -> dict[int, int]:
         found: dict[int, int] = {}
         for (epoch, slow), group in self._groups.items():
-            begun = sum(slow == (number in self._slow) for number in self._last)
+            begun = len(self._slow) if slow else len(self._last) - len(self._slow)
             trials = begun if self._all_begun else self._settings.samples
-            for place in reversed(self._rungs[epoch].paused):
-                if (place[1] in self._slow) != slow:
-                    continue
+            for place in reversed(group.paused):
                 if epoch == self.rungs[0] and len(self.rungs) > 1:
                     cannot_be_promoted = group.rank(place) >= math.ceil(PROMOTED_FROM_FIRST[1] * trials)
                 else:

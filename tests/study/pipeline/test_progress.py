@@ -3,12 +3,13 @@
 import io
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import pytest
 from rich.console import Console
 
-from results.events import EpochFinished, Event, TrialEnded, TrialPaused, TrialRetried, TrialStarted
+from results.events import EpochFinished, Event, TrialEnded, TrialPaused, TrialRetried, TrialStarted, TrialState
 from results.further_search import FEWEST, worth_of_more
 from results.metric import ACCURACY
 from study.pipeline.progress import PhaseSize, Progress
@@ -152,3 +153,44 @@ def test_trainings_of_an_earlier_request_are_not_counted() -> None:
     progress.apply(TrialStarted(number=2, config={}, seed=0))
     progress.apply(TrialPaused(number=2))
     assert "[1/1 ended" in written.getvalue()
+
+
+class LookedUp(dict[int, TrialState]):
+    """Trials that are looked up one by one only."""
+
+    def __iter__(self) -> Iterator[int]:
+        raise AssertionError("all trials are looked at")
+
+    items = values = keys = __iter__  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("style", ["plain", "json", "rich"])
+def test_no_event_makes_the_display_look_at_all_trials(style: str) -> None:
+    progress = Progress(
+        Console(file=io.StringIO(), width=200), PhaseSize("search", 30, 1, (9, 9), is_search=True), style
+    )
+    for number in range(20):
+        for event in trial(number, 0.5 + number / 100):
+            progress.apply(event)
+    late = trial(20, 0.9)
+    progress.apply(late.pop(0))
+    progress._state.trials = LookedUp(progress._state.trials)
+    for event in late:
+        progress.apply(event)
+    assert progress._draw() is not None
+    assert "trial 20 with validation accuracy 90.00%" in progress._status()
+
+
+def test_the_best_trial_is_that_with_the_best_last_epoch_also_when_it_gets_worse() -> None:
+    progress = Progress(Console(file=io.StringIO()), PhaseSize("search", 2, 2, None, is_search=True), "plain")
+
+    def epoch(number: int, at: int, accuracy: float) -> EpochFinished:
+        metrics = {"val_accuracy": accuracy}
+        return EpochFinished(number=number, epoch=at, metrics=metrics, seconds=1.0, time_total_s=float(at))
+
+    for number, accuracy in enumerate((0.6, 0.6, 0.5)):
+        progress.apply(TrialStarted(number=number, config={}, seed=0))
+        progress.apply(epoch(number, 1, accuracy))
+    assert "best so far trial 0 with validation accuracy 60.00%" in progress._status()
+    progress.apply(epoch(0, 2, 0.4))
+    assert "best so far trial 1 with validation accuracy 60.00%" in progress._status()

@@ -18,6 +18,7 @@ from study.search.schedulers import (
     SchedulerSettings,
     rungs,
 )
+from study.search.schedulers.asha import Rung
 from study.training.metrics import Metric
 
 
@@ -294,3 +295,25 @@ def test_a_scheduler_is_added_in_a_few_lines(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(SCHEDULERS, "first-only", FirstOnly)  # type: ignore[arg-type]
     study = Study(SCHEDULERS["first-only"](settings(3, 2, samples=2)), 3)
     assert study.run([0.1, 0.9]) == {0: 3, 1: 1}
+
+
+@pytest.mark.parametrize("name", ["asha", "curves", "top-k"])
+def test_an_event_looks_at_no_more_trials_in_a_large_search(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ranks = list[int]()
+    rank = Rung.rank
+    monkeypatch.setattr(Rung, "rank", lambda self, place: (ranks.append(place[1]), rank(self, place))[1])
+    looked_at = []
+    for trials in (100, 2000):
+        scheduler = SCHEDULERS[name](settings(9, 2, 10 * trials))
+        random = np.random.default_rng(0)
+        for number in range(trials):
+            scheduler.apply(started(number))
+            scheduler.apply(finished(number, 1, float(random.random())))
+            if scheduler.decide(number) == PAUSE:
+                scheduler.apply(TrialPaused(number=number))
+        ranks.clear()
+        scheduler.next_promotion()
+        scheduler.cannot_be_promoted()
+        scheduler.likeliest_to_be_promoted(16)
+        looked_at.append(len(ranks))
+    assert looked_at[1] <= looked_at[0] + 20
