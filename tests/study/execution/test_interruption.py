@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -41,8 +40,7 @@ def test_a_signal_ends_work_at_once_that_is_marked_so_and_keeps_its_name() -> No
     interruption = Interruption()
     with interruption.on_signals():
         with pytest.raises(KeyboardInterrupt), interruption.at_once():
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(10)  # ended by the signal
+            signal.raise_signal(signal.SIGTERM)
         assert interruption.reason == "SIGTERM"
         os.kill(os.getpid(), signal.SIGTERM)  # no longer at once
 
