@@ -83,9 +83,12 @@ def _failed_final(run: Run) -> Iterator[Finding]:
             continue
         seeds = len(run.final[role]["seeds"]) if run.final is not None else 0
         ends = ", ".join(f"{loss:.3f} (seed {seed})" for seed, loss in failed.items())
-        which = f"The {role}'s final training" if seeds == 1 else f"{len(failed)} of the {role}'s {seeds} final trainings"
+        which = f"The {role}'s final training"
+        if seeds > 1:
+            which = f"{len(failed)} of the {role}'s {seeds} final trainings"
         evidence = (
-            f"{which} did not learn: the training loss ended at {ends}, against {run.trials['train_loss'][number]:.3f} of trial {number} in the search, after "
+            f"{which} did not learn: the training loss ended at {ends}, against "
+            f"{run.trials['train_loss'][number]:.3f} of trial {number} in the search, after "
             f"{count(int(run.trials['epochs'][number]), 'epoch')}."
         )
         suggestion = (
