@@ -62,6 +62,7 @@ class Findings:
         conflicting: those of the groups whose labels differ.
         near: pairs of images that are not equal but nearly.
         searched: whether near duplicates were searched for; else only equal images are among the leaks.
+        test_names: of the test images, such as file paths; empty: they are known by their number.
     """
 
     dataset: Dataset
@@ -72,6 +73,7 @@ class Findings:
     near: Pairs
     test: TestFindings
     searched: bool = True
+    test_names: Sequence[str] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For --json: counts, and the first EXAMPLES images of each kind by name or number."""
@@ -113,8 +115,7 @@ class Findings:
         return [self.name(int(index)) for index in indices]
 
     def test_name(self, index: int) -> str:
-        names = self.dataset.sealed_test.names
-        return names[index] if names else str(index)
+        return self.test_names[index] if self.test_names else str(index)
 
     def leaks(self) -> list[list[str]]:
         """Test and training image of each pair that is equal, or nearly, by name or number."""
@@ -123,7 +124,7 @@ class Findings:
 
     def leaks_in_words(self) -> Iterator[list[str]]:
         """The pairs of `leaks`; images that have no name are told apart by their part."""
-        test = "" if self.dataset.sealed_test.names else "test image "
+        test = "" if self.test_names else "test image "
         training = "" if self.dataset.names else "training image "
         return ([f"{test}{one}", f"{training}{other}"] for one, other in self.leaks())
 
@@ -163,6 +164,7 @@ def inspect(dataset: Dataset, *, near: bool = True) -> Findings:
         found.near,
         found.test,
         near,
+        test_set.names_of_images(dataset),
     )
 
 

@@ -113,6 +113,11 @@ def count_images(dataset: Dataset) -> int:
     return len(_read_images(dataset).labels)
 
 
+def names_of_images(dataset: Dataset) -> Sequence[str]:
+    """Of the test images, such as file paths; empty: they are known by their number."""
+    return dataset.sealed_test.names
+
+
 def digest_of_test_images(dataset: Dataset) -> str:
     """SHA-256, in hex, of the test images and their labels.
 

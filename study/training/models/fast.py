@@ -34,9 +34,10 @@ def check(recipe: Recipe, spec: ImageSpec) -> None:
     widths = [int(width) for width in recipe.channels.split("-")]
     most = 2 * 4 * spec.channels
     if len(widths) != 4 or (recipe.whitening and (widths[0] % 2 or widths[0] > most)):
+        colours = "1 channel" if spec.channels == 1 else f"{spec.channels} channels"
         raise RecipeError(
             f"Recipe field 'channels' is {recipe.channels!r}; allowed where model is 'fast': four widths, such as "
-            f"'{most}-64-128-128', the first even and at most {most} with whitening"
+            f"'{most}-64-128-128', the first even and at most {most} for images of {colours}, unless whitening is False"
         )
 
 
