@@ -72,4 +72,4 @@ def _process(seconds: float) -> int:
 
 class _Actor:
     def process(self) -> int:
-        return _process(1.5)  # Ray ends spare workers that were idle for a second
+        return _process(2)  # Ray ends spare workers that were idle for a second
