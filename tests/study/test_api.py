@@ -143,7 +143,7 @@ def test_every_public_name_exists() -> None:
 
 
 def test_a_target_that_no_accuracy_reaches_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="stop_at is 90; allowed: at most 1, which is 100.00% accuracy"):
+    with pytest.raises(UsageError, match=r"stop_at is 90; allowed: at most 1, which is 100\.00% accuracy"):
         study.tune(stop_at=90, runs_dir=tmp_path)
 
 
