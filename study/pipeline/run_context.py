@@ -91,8 +91,14 @@ class RunContext(Generic[Config]):
             trainer=self.config.trainer,
             metrics=measured_each_epoch(getattr(self.config, "metric", "accuracy")),
             **UserCode.of(self.config).for_workers(),
-            **{"checkpoint_epochs": (), "keep_weights": False, **options},
+            **{"checkpoint_epochs": (), "keep_weights": False, "lanes": self.slots.threads, **options},
         )
+
+    def all_lanes(self) -> int:
+        """Threads with which one training leaves none of the study's CPUs idle; on a cluster, whose nodes others use as
+        well, those of a slot."""
+        alone = getattr(self.config, "address", cluster.LOCAL) == cluster.LOCAL
+        return max(self.slots.threads, int(self.slots.count * self.slots.cpus)) if alone else self.slots.threads
 
 
 StudyContext = RunContext[StudyConfig]
