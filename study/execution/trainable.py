@@ -47,7 +47,6 @@ class WorkerSetup:
         store: gets checkpoints/<number>.pt, after each of `checkpoint_epochs` and every 30 s of training.
         keep_weights: whether `store` gets the final state of each training as <number>.pt.
         threads: of torch, in the worker.
-        lanes: the same for a network that comes out the same on any number of threads (training/lanes.py).
         gpu: whether a training has a share of a GPU; without one it runs on the CPU.
         trainer: a class with the Trainer protocol, "file.py:Class", or None for the built-in loop.
         metrics: names of METRICS to measure after each epoch.
@@ -67,7 +66,6 @@ class WorkerSetup:
     metrics: tuple[str, ...] = ("accuracy",)
     sources: tuple[SourceFiles, ...] = ()
     objects: Mapping[str, Any] = field(default_factory=dict)
-    lanes: int = 1
 
 
 def train(config: dict[str, Any], *, setup: WorkerSetup) -> None:
@@ -182,11 +180,10 @@ def make_trainer(recipe: Recipe, setup: WorkerSetup, **options: Any) -> "Trainer
     """The Trainer of `recipe` in this process: the built-in loop, or the user's class."""
     import torch
 
-    from study.training import models
     from study.training.references import OBJECTS
     from study.training.trainer import build_trainer
 
-    torch.set_num_threads(setup.lanes if setup.trainer is None and models.in_lanes(recipe) else setup.threads)
+    torch.set_num_threads(setup.threads)
     OBJECTS.update(setup.objects)
     for reference, local in install(setup.sources).items():
         OBJECTS[reference] = load_object(local, "network or trainer")

@@ -104,10 +104,11 @@ class _Trainings:
 
         At most as long as the longest training; at least, where that one can use all CPUs, their share of the slots.
         """
-        slots, lanes = self.context.slots, self.context.all_lanes()
-        every = self.context.config.final_epochs * images * self.context.config.final_seeds
-        low = max(sum(least) / slots.count, max(least) / self.context.config.final_seeds / lanes * slots.threads)
-        high = max(sum(most) / slots.count, max(most) / self.context.config.final_seeds)
+        slots, seeds = self.context.slots, self.context.config.final_seeds
+        faster = self.context.threads_of(len(least) * seeds) / slots.threads
+        every = self.context.config.final_epochs * images
+        low = max(seeds * sum(least) / slots.count, max(least) / faster)
+        high = max(seeds * sum(most) / slots.count, max(most))
         return _plus((low * every, high * every), self.start)
 
 
