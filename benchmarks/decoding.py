@@ -20,8 +20,9 @@ from rich.table import Table
 from sklearn.datasets import load_sample_image
 
 from study.data import DataOptions
-from study.data.sources.decode import SCALING, decode
-from study.data.sources.labelled import Files, FileSource
+from study.data.sources.decode import decode
+from study.data.sources.labelled import Files
+from study.decoding import SCALING, FileSource
 
 SIZE = 64
 
