@@ -70,6 +70,8 @@ SETTINGS = {
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # they are handled: the event log has them, too
     # At Ray's 15 a thread that launches GPU kernels starves beside any busy process.
     "RAY_worker_niceness": "0",
+    # Workers that have timed the first steps wait for the final's evaluation, for which others would import torch anew.
+    "RAY_num_workers_soft_limit": "16",
 }
 
 

@@ -15,6 +15,9 @@ from study.pipeline.run_context import StudyContext
 DRAWS = 6  # recipes of the space that are timed, besides the base recipe
 # Seconds of an evaluated image as a share of those of a trained one: a forward pass without its backward pass.
 EVALUATION_SHARE = 1 / 3
+# A probe's workers are prestarted by Ray and only import torch. Those of a phase are new processes, and Ray Tune starts
+# and stops around them; for the first phase it is imported, too. Measured with `python -m benchmarks.estimate`.
+STARTS_OF_A_PHASE, STARTS_OF_RAY_TUNE = 2.5, 1.5
 # Of a small network with its optimizer's state, and of an epoch in the event log and the tables.
 CHECKPOINT_BYTES, EPOCH_BYTES, CHECKPOINTS = 5_000_000, 1_000, 16
 
@@ -44,7 +47,7 @@ def estimate(context: StudyContext) -> Estimate:
     """Times a few steps of the base recipe and of some draws from the space, on all slots at once.
 
     A search has as many epochs as its scheduler expects. The winner is taken to be as expensive as the mean and as the
-    most expensive of the recipes that were timed. Each phase starts its own workers.
+    most expensive of the recipes that were timed. Each phase starts workers of its own.
 
     Raises:
         StudyFailed: no recipe could be timed.
@@ -64,13 +67,14 @@ def estimate(context: StudyContext) -> Estimate:
     per_epoch = images * mean / context.slots.count
     settings = SearchSettings.of(config)
     epochs = make_scheduler(config.scheduler, problem, settings).expected_epochs()
-    searching = _plus((epochs[0] * per_epoch, epochs[1] * per_epoch), timing.start)
-    trainings = _Trainings(context, timing.start)
+    start = STARTS_OF_A_PHASE * timing.start
+    searching = _plus((epochs[0] * per_epoch, epochs[1] * per_epoch), start)
+    trainings = _Trainings(context, start)
     baseline = timing.per_image[0] or mean
-    phases = {"search": searching}
+    phases = {"search": _plus(searching, STARTS_OF_RAY_TUNE * timing.start)}
     if config.audit:
         most = config.audit * config.max_epochs * per_epoch
-        phases["audit"] = _plus((most / 2, most), timing.start)
+        phases["audit"] = _plus((most / 2, most), start)
     beside = {"control": config.control, "baseline_tuning": config.tune_baseline}
     phases |= {name: searching for name, asked in beside.items() if asked}
     if config.finalists > 1:

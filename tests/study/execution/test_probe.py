@@ -1,9 +1,12 @@
 """What an estimate is made from: a few timed steps."""
 
+import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import ray
 
 from study.data import Split
 from study.data.dataset import CIFAR10
@@ -48,3 +51,25 @@ def test_workers_say_when_they_were_ready(local_ray: None, setup: WorkerSetup) -
     assert 0 < timing.start < time.monotonic() - began
     assert len(timing.per_image) == 2
     assert all(seconds > 0 for seconds in timing.per_image)
+
+
+def test_workers_that_ran_tasks_stay_while_trainings_run(local_ray: None) -> None:
+    task, actor = ray.remote(num_cpus=1)(_process), ray.remote(num_cpus=1)(_Actor)
+    timed = set(ray.get([task.remote(0.5) for _ in range(2)]))
+    actors: list[Any] = [actor.remote() for _ in range(2)]
+    trained = set(ray.get([each.process.remote() for each in actors]))
+    for each in actors:
+        ray.kill(each)
+    assert len(timed) == 2
+    assert not timed & trained
+    assert set(ray.get([task.remote(0.5) for _ in range(2)])) == timed
+
+
+def _process(seconds: float) -> int:
+    time.sleep(seconds)
+    return os.getpid()
+
+
+class _Actor:
+    def process(self) -> int:
+        return _process(2)  # Ray ends spare workers that were idle for a second
