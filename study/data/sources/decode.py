@@ -11,7 +11,7 @@ import os
 import time
 import warnings
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -232,7 +232,7 @@ def _close_gaps(file: Path, kept: Sequence[bool]) -> None:
     os.truncate(file, sum(kept) * images.shape[1])
 
 
-def _in_parallel(sources: Sources, target: Target, file: Path) -> Iterator[DecodedBatch]:
+def _in_parallel(sources: Sources, target: Target, file: Path) -> Generator[DecodedBatch, None, None]:
     """What became of the sources, in order; their images are written to `file`.
 
     Only a few batches are under way at once, so that not all images are in memory. A progress bar is shown on a
