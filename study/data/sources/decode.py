@@ -226,10 +226,12 @@ def _decode_into(file: Path, sources: Sources, target: Target) -> _Found:
 
 def _close_gaps(file: Path, kept: Sequence[bool]) -> None:
     """Removes the images that are not kept."""
-    images = np.memmap(file, np.uint8, "r+").reshape(len(kept), -1)
+    size = file.stat().st_size // len(kept)
+    images = np.memmap(file, np.uint8, "r+", shape=(len(kept), size))
     for place, number in enumerate(np.flatnonzero(kept)):
         images[place] = images[number]
-    os.truncate(file, sum(kept) * images.shape[1])
+    del images  # unmapped before it is made shorter
+    os.truncate(file, sum(kept) * size)
 
 
 def _in_parallel(sources: Sources, target: Target, file: Path) -> Generator[DecodedBatch, None, None]:
@@ -248,7 +250,7 @@ def _in_parallel(sources: Sources, target: Target, file: Path) -> Generator[Deco
         warnings.simplefilter("ignore")
         task = bar.add_task("decoding", total=len(sources))
         remaining = iter(sources)
-        Image.preinit()  # Pillow's formats, which take longer to load than an image
+        Image.init()  # Pillow's modules, which take longer to load than an image
         began = time.perf_counter()
         first = decode_batch(list(islice(remaining, TIMED)), target, file, 0)
         seconds = (time.perf_counter() - began) / max(len(first.kept), 1)
@@ -274,9 +276,9 @@ def _in_parallel(sources: Sources, target: Target, file: Path) -> Generator[Deco
 
 @contextmanager
 def _start_pool(workers: int, seconds: float, images: int) -> Iterator[Executor]:
-    """Decodes `images` of `seconds` each: processes, threads, or one thread where neither would pay.
+    """Processes, threads, or one thread where neither would pay, to decode so many images of `seconds` each.
 
-    It is stopped at once if the user, or an error, ends the decoding.
+    They are stopped at once if the user, or an error, ends the decoding.
     """
     threads = workers if seconds > THREADS_FROM else 1
     worthwhile = seconds * images > (PROCESSES_FROM if threads == 1 else PROCESSES_FROM_THREADS)
