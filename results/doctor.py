@@ -239,7 +239,9 @@ def _seed_deviation(run: Run) -> float:
 
 def _too_few_trials(run: Run) -> Iterator[Finding]:
     usable, hyperparameters = len(leaderboard(run)), len(run.hyperparameters)
-    if len(run.trials) and usable < ENOUGH_TRIALS_EACH * hyperparameters:
+    # A search that has not ended will have more.
+    expected = usable if run.final is not None or run.status == "finished" else max(usable, run.study["samples"])
+    if len(run.trials) and expected < ENOUGH_TRIALS_EACH * hyperparameters:
         evidence = (
             f"{count(usable, 'usable trial')} for {count(hyperparameters, 'hyperparameter')}; {ENOUGH_TRIALS_EACH} for "
             "each are recommended."

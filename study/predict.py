@@ -143,13 +143,16 @@ def evaluate(winner: "Winner", folder: Path) -> list[Score]:
     """
     import numpy as np
 
+    from results.formatting import count
     from study.errors import DataError
 
     files, labels = _labelled(winner, folder)
     batches = list(_predicted(winner, files))
     unreadable = [each for _, failed in batches for each in failed]
     if unreadable:
-        raise DataError(f"{len(unreadable)} of {len(files)} images cannot be read; {_described(unreadable[0])}")
+        raise DataError(
+            f"{len(unreadable)} of {count(len(files), 'image')} cannot be read; {_described(unreadable[0])}"
+        )
     probabilities = np.concatenate([batch for batch, _ in batches])
     right = probabilities.argmax(1) == labels
     scores = [_proportion("accuracy", None, right), *_other_metrics(labels, probabilities)]
@@ -251,13 +254,15 @@ def _print_predictions(winner: "Winner", arguments: Namespace) -> "list[Unreadab
 
 
 def _print_scores(scores: Sequence[Score], format: str) -> None:
+    from results.formatting import count
+
     accuracy = scores[0]
     writer = WRITERS[format](["metric", "class", "value", "low", "high", "images"])
     for score in scores:
         writer.write(list(asdict(score).values()))
     writer.end()
     print(
-        f"accuracy {accuracy.value:.2%} on {accuracy.images:,} images "
+        f"accuracy {accuracy.value:.2%} on {count(accuracy.images, 'image')} "
         f"(95% interval {accuracy.low:.2%} to {accuracy.high:.2%})",
         file=sys.stderr,
     )

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from results.formatting import count
 from study.data import contact_sheet, near_duplicates
 from study.data.dataset import CHUNK, Dataset, Split, digest
 from study.data.near_duplicates import Pairs
@@ -220,17 +221,18 @@ def remarks(findings: Findings) -> list[Remark]:
         Remark(
             "equal images in training",
             sum(map(len, findings.equal)),
-            f"in {len(findings.equal)} groups{_examples(findings.names(group) for group in findings.equal)}",
+            f"in {count(len(findings.equal), 'group')}{_examples(findings.names(group) for group in findings.equal)}",
         ),
         Remark(
             "equal images with different labels",
             conflicting,
-            f"in {len(findings.conflicting)} groups{_examples(findings.names(each) for each in findings.conflicting)}",
+            f"in {count(len(findings.conflicting), 'group')}"
+            f"{_examples(findings.names(each) for each in findings.conflicting)}",
         ),
         Remark(
             "near duplicates in training",
             len(set(near.first.tolist()) | set(near.second.tolist())),
-            f"in {len(near)} pairs"
+            f"in {count(len(near), 'pair')}"
             f"{_examples(findings.names(pair) for pair in zip(near.first, near.second, strict=True))}"
             if findings.searched
             else "not searched for in so many images; python -m study.data does",

@@ -192,6 +192,12 @@ def test_too_few_trials_for_the_hyperparameters_are_reported(make: Make) -> None
     assert finding.evidence.startswith("9 usable trials for 2 hyperparameters")
 
 
+def test_too_few_trials_so_far_is_no_finding_where_more_will_come(make: Make) -> None:
+    run = make(sound()[16:25], status="stopped")
+    assert found(replace(run, study={**run.study, "samples": 9}), "too few trials")
+    assert not found(replace(run, study={**run.study, "samples": 10}), "too few trials")
+
+
 def test_trials_stopped_within_chance_of_passing_are_told(make: Make) -> None:
     trials = [
         replace(trial, accuracies=[0.4 + 0.0001 * (number % 7), *trial.accuracies[1:]])

@@ -7,6 +7,7 @@ from typing import Any
 
 import results
 from results.events import EpochFinished, Event, TrialEnded, TrialPaused, TrialPromoted
+from results.formatting import count
 from results.metric import MetricInfo
 from study.config import StudyConfig
 from study.errors import StudyFailed
@@ -169,7 +170,9 @@ class _Session:
                 run_trials(source, setup, self._recorder, log, context.slots, interruption)
         if self._enough is not None and self._enough.worth is not None:
             worth = self._enough.worth.in_words(self._enough.metric)
-            context.output.say(f"The search ends after {len(log.state.trials)} trials, by --stop-when-worth: {worth}.")
+            context.output.say(
+                f"The search ends after {count(len(log.state.trials), 'trial')}, by --stop-when-worth: {worth}."
+            )
         if interruption.signal_number is None:
             self._end_at_rung(self._scheduler.paused())
             if interruption.reason is not None:
