@@ -40,7 +40,7 @@ def compare(runs: Sequence[Run]) -> pd.DataFrame:
                 "run": str(run.path),
                 "space": run.study["space"],
                 "dataset": run.study["dataset"],
-                "status": run.study["status"],
+                "status": run.status,
                 "same_data": run.study["data"]["digest"] == first.study["data"]["digest"],
                 "same_split": run.study["data"]["split_digest"] == first.study["data"]["split_digest"],
                 "same_space": run.study["knobs"] == first.study["knobs"],

@@ -33,6 +33,8 @@ MOST_FOLDS = 5
 IMBALANCED = 3  # times as many images in the largest class as in the smallest
 MISLEADING = 0.05  # by so much accuracy is above balanced accuracy
 ALPHA = 0.05
+# A final training has failed where its training loss is so many times that of the search, and larger by so many nats.
+FAILED_TIMES, FAILED_BY = 1.5, 0.2
 
 
 @dataclass(frozen=True)
@@ -74,18 +76,68 @@ def _winner_no_better(run: Run) -> Iterator[Finding]:
         yield Finding(name, "serious", evidence, "Search more `--samples`, or another `--space`.")
 
 
+def _failed_final(run: Run) -> Iterator[Finding]:
+    for role, number in _searched(run).items():
+        failed = _failed_seeds(run, role, number)
+        if failed.empty:
+            continue
+        seeds = len(run.final[role]["seeds"]) if run.final is not None else 0
+        ends = ", ".join(f"{loss:.3f} (seed {seed})" for seed, loss in failed.items())
+        which = f"The {role}'s final training"
+        if seeds > 1:
+            which = f"{len(failed)} of the {role}'s {seeds} final trainings"
+        evidence = (
+            f"{which} did not learn: the training loss ended at {ends}, against "
+            f"{run.trials['train_loss'][number]:.3f} of trial {number} in the search, after "
+            f"{count(int(run.trials['epochs'][number]), 'epoch')}."
+        )
+        suggestion = (
+            "The verdict compares a training that was lost. Train both from more seeds: `--final-seeds "
+            f"{max(3, seeds + 2)}`; if that happens again, lower `lr` or allow a longer `warmup`."
+        )
+        yield Finding("a final training failed", "serious", evidence, suggestion)
+
+
+def _searched(run: Run) -> dict[str, int]:
+    """The trials of the search whose recipes the final trained again, by role, where it had at least their epochs."""
+    ranked = leaderboard(run)
+    if run.final is None or "winner" not in run.final or ranked.empty:
+        return {}
+    numbers = {"winner": int(ranked.index[0] if run.best is None else run.best["trial"])}
+    if run.base == run.baseline:
+        numbers["baseline"] = 0
+    return {
+        role: number
+        for role, number in numbers.items()
+        if number in ranked.index and run.trials["epochs"][number] <= run.final["final_epochs"]
+    }
+
+
+def _failed_seeds(run: Run, role: str, number: int) -> "pd.Series[float]":
+    """The training losses, by seed, of the final trainings that ended far above the trial `number` of the search.
+
+    Both have the same recipe, and the final at least as many epochs, so that only the seed and the validation images,
+    which it trains on as well, make a difference.
+    """
+    if run.final_epochs.empty:
+        return pd.Series(dtype="float64")
+    before = float(run.trials["train_loss"][number])
+    ends = run.final_epochs[run.final_epochs["role"] == role].groupby("seed", sort=False)["train_loss"].last()
+    return ends[ends > max(FAILED_TIMES * before, before + FAILED_BY)]
+
+
 def _validation_test_gap(run: Run) -> Iterator[Finding]:
     """Validation above test by more than chance, where the final trained at least as long and on more images.
 
     The winner's validation accuracy is the largest of many, lucky in its images and its seed: what chance explains of
     it is what it explains of the largest of as many draws (Bonferroni).
     """
-    ranked = leaderboard(run)
-    if run.final is None or "winner" not in run.final or ranked.empty or run.metric != ACCURACY:
+    number, ranked = _searched(run).get("winner"), leaderboard(run)
+    if run.final is None or number is None or run.metric != ACCURACY:
         return
-    if run.final["final_epochs"] < ranked["epochs"].iloc[0]:
-        return
-    validated, tested = float(ranked["val_accuracy"].iloc[0]), float(run.final["winner"]["accuracy"])
+    if run.final["winner"]["seeds"][0]["seed"] in _failed_seeds(run, "winner", number):
+        return  # which explains it
+    validated, tested = float(ranked["val_accuracy"][number]), float(run.final["winner"]["accuracy"])
     n_validation, n_test = run.study["data"]["validation"], run.final["winner"]["n"]
     z_best = NormalDist().inv_cdf(1 - ALPHA / 2 / len(ranked))
     seeds = _seed_deviation(run)
@@ -187,7 +239,9 @@ def _seed_deviation(run: Run) -> float:
 
 def _too_few_trials(run: Run) -> Iterator[Finding]:
     usable, hyperparameters = len(leaderboard(run)), len(run.hyperparameters)
-    if len(run.trials) and usable < ENOUGH_TRIALS_EACH * hyperparameters:
+    # A search that has not ended will have more.
+    expected = usable if run.final is not None or run.status == "finished" else max(usable, run.study["samples"])
+    if len(run.trials) and expected < ENOUGH_TRIALS_EACH * hyperparameters:
         evidence = (
             f"{count(usable, 'usable trial')} for {count(hyperparameters, 'hyperparameter')}; {ENOUGH_TRIALS_EACH} for "
             "each are recommended."
@@ -313,6 +367,7 @@ def _standard_error(share: float, n: int) -> float:
 # Within one severity, findings stand in this order.
 _CHECKS: tuple[Callable[[Run], Iterator[Finding]], ...] = (
     _winner_no_better,
+    _failed_final,
     _validation_test_gap,
     _failed_ranges,
     _edges,

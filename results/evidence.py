@@ -14,7 +14,7 @@ import pandas as pd
 
 from results.analysis import incumbent, leaderboard
 from results.budget_curve import budget_curve
-from results.formatting import duration
+from results.formatting import count, duration
 from results.further_search import further_search
 from results.metric import ACCURACY
 from results.replicates import of_run
@@ -399,6 +399,6 @@ def _on_budget(run: Run) -> str:
         return ""
     parts = ", ".join(f"{part} {row['epochs']:,.0f}" for part, row in table.iterrows())
     return (
-        f"Cost: {table['epochs'].sum():,} epochs over {_large(float(table['images'].sum()))} images, "
+        f"Cost: {count(int(table['epochs'].sum()), 'epoch')} over {_large(float(table['images'].sum()))} images, "
         f"{duration(float(table['seconds'].sum()))} summed over trainings ({parts} epochs)."
     )

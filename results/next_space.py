@@ -6,6 +6,7 @@ python -m study.run --space next.py:space
 
 import textwrap
 
+from results.formatting import count
 from results.ranges import folded, moves
 from results.run import Run
 
@@ -64,7 +65,7 @@ def next_space(run: Run) -> str:
     if run.study["space"] is None:
         raise ValueError(f"{run.path} searched no space")
     found = moves(run)
-    header = _comment(f"The space {run.study['space']} after the run {run.name} of {len(run.trials)} trials.")
+    header = _comment(f"The space {run.study['space']} after the run {run.name} of {count(len(run.trials), 'trial')}.")
     if not found:
         header += "\n" + _comment("Its trials ask for no range to be moved, so this is the same space.")
     lines = []

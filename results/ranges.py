@@ -90,7 +90,7 @@ def moves(run: Run) -> list[Move]:
     """The moves that the run's trials ask for, failures first, each in the order of the hyperparameters."""
     failed = [move for name in run.hyperparameters for move in _away_from_failures(run, name)]
     blamed = {(move.hyperparameter, _side(move)) for move in failed if _side(move) is not None}
-    edges = [move for name in run.hyperparameters for move in _beyond_the_edge(run, name)]
+    edges = [] if _is_tied(run) else [move for name in run.hyperparameters for move in _beyond_the_edge(run, name)]
     return failed + [move for move in edges if (move.hyperparameter, _side(move)) not in blamed]
 
 
@@ -178,6 +178,12 @@ def leaders(run: Run) -> pd.DataFrame:
     """The best fifth of the leaderboard, at least three trials of it."""
     ranked = leaderboard(run)
     return ranked.head(max(FEWEST, math.ceil(len(ranked) / 5)))
+
+
+def _is_tied(run: Run) -> bool:
+    """Whether the best trial is no better than one that is no leader: the order of the leaders is that of numbers."""
+    values = leaderboard(run)[run.metric.column]
+    return len(values) > (led := len(leaders(run))) and bool(values.iloc[0] == values.iloc[led])
 
 
 def _beyond_the_edge(run: Run, name: str) -> Iterator[Move]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from results.formatting import count
 from results.metric import MetricInfo
 from results.tables import measured_columns
 
@@ -79,7 +80,9 @@ class Run:
     dropped: tuple[str, ...]
 
     def __repr__(self) -> str:
-        return f"<Run {self.path}: {len(self.trials)} trials, {len(self.epochs)} epochs, {self.status}>"
+        return (
+            f"<Run {self.path}: {count(len(self.trials), 'trial')}, {count(len(self.epochs), 'epoch')}, {self.status}>"
+        )
 
     def _repr_html_(self) -> str:
         """What a notebook shows for a run: the ranking, the verdict and the findings."""

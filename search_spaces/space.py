@@ -4,6 +4,7 @@ A space is called with a SpaceTrial, which stands for an Optuna trial. Where its
 fixed value, a recipe that is known already) is decided here, so that a space looks the same in every use.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -444,7 +445,8 @@ def _label(choice: Any) -> Any:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+    """Not for infinity, NaN, and integers that no float can hold."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _equal(one: Any, other: Any) -> bool:

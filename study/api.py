@@ -213,6 +213,11 @@ def run_study(given: Mapping[str, Any], call: Call) -> results.Run:
     recorded = None if run_dir is None else _content(run_dir)
     loaded = _loadable(config, run_dir, given, output)
     problem = make_problem(loaded, recorded)
+    if config.stop_at is not None and config.stop_at > 1 and problem.metric.format.endswith("%}"):
+        raise UsageError(
+            f"{call.spelling('stop_at')} is {config.stop_at:g}; allowed: at most 1, which is "
+            f"{problem.metric.format.format(1)} {problem.metric.name.replace('_', ' ')}"
+        )
     content: dict[str, Any] = {
         "samples": config.samples,
         "max_epochs": config.max_epochs,

@@ -432,6 +432,15 @@ def extra_of(config: type[BaseModel], name: str) -> dict[str, Any]:
 Config = TypeVar("Config", bound=TrainingConfig)
 
 
+# What Pydantic says of text that is no value, in other words.
+ALLOWED = {
+    "float_parsing": "a number",
+    "int_parsing": "an integer",
+    "int_parsing_size": "an integer of fewer digits",
+    "bool_parsing": "true or false",
+}
+
+
 def validate(config: type[Config], values: Mapping[str, Any], spelling: Callable[[str], str] = str) -> Config:
     """The config that `values` (public name -> value) describe.
 
@@ -449,7 +458,9 @@ def validate(config: type[Config], values: Mapping[str, Any], spelling: Callable
         if first["type"] == "extra_forbidden":
             known = ", ".join(key_of(config, each) for each in config.model_fields)
             raise UsageError(f"there is no setting {spelling(name)}; known: {known}") from None
-        message = str(first["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+        message = ALLOWED.get(
+            first["type"], str(first["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+        )
         raise UsageError(f"{spelling(name)} is {_shown(values.get(name))}; allowed: {message}") from None
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from results.formatting import count
 from study.command_line import Parser, add_winner_arguments, load_winner, run_command
 
 if TYPE_CHECKING:
@@ -362,7 +363,7 @@ def _show(exported: Exported, winner: "Winner") -> None:
             f"{exported.difference_from_evaluated:.1e}"
         )
     print(
-        f"time on this CPU with {exported.threads} thread(s): {one:.2f} ms for 1 image, {many:.2f} ms for "
+        f"time on this CPU with {count(exported.threads, 'thread')}: {one:.2f} ms for 1 image, {many:.2f} ms for "
         f"{LARGE_BATCH} ({many / LARGE_BATCH:.3f} ms an image)"
     )
 

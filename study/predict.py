@@ -1,6 +1,7 @@
 """Classify images with the winner of a run, or evaluate it on a labelled folder:
 
-    python -m study.predict runs/NAME photo.jpg more/ --format csv
+    python -m study.predict runs/NAME photo.jpg more/
+    python -m study.predict runs/NAME more/ --format csv > predictions.csv
     python -m study.predict runs/NAME --test labelled/
 
 Predictions go to standard output, everything else to standard error. Images that cannot be read are named there; all
@@ -17,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.command_line import Parser, add_winner_arguments, load_winner, run_command
+from study.command_line import Parser, add_winner_arguments, load_winner, printable, run_command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,6 +53,26 @@ class Score:
     images: int
 
 
+class TableWriter:
+    """A table for people on standard output: fractions with four decimals."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        from rich.table import Column, Table
+
+        self._table = Table(*(Column(each, overflow="fold") for each in columns), box=None)
+
+    def write(self, row: Sequence[Any]) -> None:
+        from rich.text import Text
+
+        cells = (f"{cell:.4f}" if isinstance(cell, float) else "" if cell is None else str(cell) for cell in row)
+        self._table.add_row(*(Text(printable(cell)) for cell in cells))
+
+    def end(self) -> None:
+        from rich.console import Console
+
+        Console(soft_wrap=True).print(self._table)
+
+
 class CsvWriter:
     """Rows of a CSV table on standard output."""
 
@@ -82,7 +103,8 @@ class JsonWriter:
         sys.stdout.write("\n]\n")
 
 
-WRITERS: dict[str, type[CsvWriter] | type[JsonWriter]] = {"csv": CsvWriter, "json": JsonWriter}
+Writer = TableWriter | CsvWriter | JsonWriter
+WRITERS: dict[str, type[Writer]] = {"table": TableWriter, "csv": CsvWriter, "json": JsonWriter}
 
 
 def main(command: Sequence[str] | None = None) -> int:
@@ -91,9 +113,10 @@ def main(command: Sequence[str] | None = None) -> int:
     add_winner_arguments(parser)
     parser.add_argument("images", nargs="*", metavar="IMAGE|FOLDER", help="images of any size and format")
     parser.add_argument("--test", metavar="FOLDER", help="evaluate on the labelled images FOLDER/CLASS/*")
-    parser.add_argument("--format", choices=WRITERS, default="csv", help="of what is printed (default: csv)")
+    parser.add_argument("--format", choices=WRITERS, help="of what is printed (default: table on a terminal, else csv)")
     parser.add_argument("--probabilities", action="store_true", help="also print the probability of every class")
     arguments = parser.parse_args(sys.argv[1:] if command is None else list(command))
+    arguments.format = arguments.format or ("table" if sys.stdout.isatty() else "csv")
     if bool(arguments.images) == bool(arguments.test):
         parser.error("give either images and folders to classify, or --test FOLDER")
     return run_command(PROGRAM, lambda: _predict(arguments))
@@ -120,13 +143,16 @@ def evaluate(winner: "Winner", folder: Path) -> list[Score]:
     """
     import numpy as np
 
+    from results.formatting import count
     from study.errors import DataError
 
     files, labels = _labelled(winner, folder)
     batches = list(_predicted(winner, files))
     unreadable = [each for _, failed in batches for each in failed]
     if unreadable:
-        raise DataError(f"{len(unreadable)} of {len(files)} images cannot be read; {_described(unreadable[0])}")
+        raise DataError(
+            f"{len(unreadable)} of {count(len(files), 'image')} cannot be read; {_described(unreadable[0])}"
+        )
     probabilities = np.concatenate([batch for batch, _ in batches])
     right = probabilities.argmax(1) == labels
     scores = [_proportion("accuracy", None, right), *_other_metrics(labels, probabilities)]
@@ -228,13 +254,15 @@ def _print_predictions(winner: "Winner", arguments: Namespace) -> "list[Unreadab
 
 
 def _print_scores(scores: Sequence[Score], format: str) -> None:
+    from results.formatting import count
+
     accuracy = scores[0]
     writer = WRITERS[format](["metric", "class", "value", "low", "high", "images"])
     for score in scores:
         writer.write(list(asdict(score).values()))
     writer.end()
     print(
-        f"accuracy {accuracy.value:.2%} on {accuracy.images:,} images "
+        f"accuracy {accuracy.value:.2%} on {count(accuracy.images, 'image')} "
         f"(95% interval {accuracy.low:.2%} to {accuracy.high:.2%})",
         file=sys.stderr,
     )

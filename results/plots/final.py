@@ -31,7 +31,7 @@ def accuracies(run: Run) -> go.Figure:
     several = max(len(side["seeds"]) for side in sides.values()) > 1
     n = next(iter(sides.values()))["n"]
     dots = "A dot is a seed, a bar their mean, on" if several else "Bars are 95% intervals over"
-    note = f"After {run.final['final_epochs']} epochs on all training images. {dots} {n:,} test images."
+    note = f"After {count(run.final['final_epochs'], 'epoch')} on all training images. {dots} {n:,} test images."
     figure = empty_figure(run, "Test accuracy", note, height=150 + 70 * len(sides), left=16, right=16)
     for row, (role, side) in enumerate(reversed(sides.items()), 1):
         name, colour = role.replace("_", " "), COLOURS[role]

@@ -125,7 +125,7 @@ def parallel_coordinates(run: Run) -> go.Figure:
     rows = {name: (len(axes) - 1 - at) * gap for at, name in enumerate(axes)}
     leaders = math.ceil(len(table) / 10)
     for numbers, width, colour, opacity, label in (
-        (table.index[leaders:], 1.0, LIGHT.crowd, 1.0, f"{len(table) - leaders} others"),
+        (table.index[leaders:], 1.0, LIGHT.crowd, 1.0, count(len(table) - leaders, "other")),
         (table.index[1:leaders], 1.6, LIGHT.winner, 0.4, f"{leaders - 1} more of the best tenth"),
         (table.index[:1], 3.0, LIGHT.winner, 1.0, f"the best, trial {table.index[0]}"),
     ):

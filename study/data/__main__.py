@@ -71,7 +71,7 @@ def main(command: Sequence[str] | None = None) -> int:
         pictures = checks.write_pictures(findings, folder)
         if findings.test.leaked:
             pictures.append(folder / "test-also-in-training.png")
-            test_set.write_picture(dataset, findings.test, pictures[-1])
+            test_set.write_picture(findings, pictures[-1])
         console.print(f"Pictures: {', '.join(map(str, pictures))}", markup=False)
     except DataError as error:
         print(f"study.data: {error}", file=sys.stderr)

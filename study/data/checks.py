@@ -5,7 +5,7 @@ Nothing here changes the data set or chooses anything: it counts, and names imag
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b, sha256
 from itertools import islice
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from results.formatting import count
 from study.data import contact_sheet, near_duplicates
 from study.data.dataset import CHUNK, Dataset, Split, digest
 from study.data.near_duplicates import Pairs
@@ -62,6 +63,7 @@ class Findings:
         conflicting: those of the groups whose labels differ.
         near: pairs of images that are not equal but nearly.
         searched: whether near duplicates were searched for; else only equal images are among the leaks.
+        test_names: of the test images, such as file paths; empty: they are known by their number.
     """
 
     dataset: Dataset
@@ -72,6 +74,7 @@ class Findings:
     near: Pairs
     test: TestFindings
     searched: bool = True
+    test_names: Sequence[str] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For --json: counts, and the first EXAMPLES images of each kind by name or number."""
@@ -95,13 +98,14 @@ class Findings:
             "near_duplicates": _counted(
                 [self.names(pair) for pair in zip(self.near.first, self.near.second, strict=True)]
             ),
-            "test_constant": _counted(self.test.constant),
+            "test_constant": _counted([self.test_name(index) for index in self.test.constant]),
             "test_also_in_training": {
                 "count": len(self.test.leaked),
                 "share": len(self.test.leaked) / sum(self.test.counts),
                 "equal": self.test.equal_leaks,
                 "equal_with_other_label": self.test.other_label,
                 "images": self.test.leaked,
+                "pairs": self.leaks(),
             },
         }
 
@@ -110,6 +114,20 @@ class Findings:
 
     def names(self, indices: Sequence[int]) -> list[str]:
         return [self.name(int(index)) for index in indices]
+
+    def test_name(self, index: int) -> str:
+        return self.test_names[index] if self.test_names else str(index)
+
+    def leaks(self) -> list[list[str]]:
+        """Test and training image of each pair that is equal, or nearly, by name or number."""
+        pairs = zip(self.test.leaks.first.tolist(), self.test.leaks.second.tolist(), strict=True)
+        return [[self.test_name(test), self.name(training)] for test, training in pairs]
+
+    def leaks_in_words(self) -> Iterator[list[str]]:
+        """The pairs of `leaks`; images that have no name are told apart by their part."""
+        test = "" if self.test_names else "test image "
+        training = "" if self.dataset.names else "training image "
+        return ([f"{test}{one}", f"{training}{other}"] for one, other in self.leaks())
 
 
 def inspect(dataset: Dataset, *, near: bool = True) -> Findings:
@@ -147,6 +165,7 @@ def inspect(dataset: Dataset, *, near: bool = True) -> Findings:
         found.near,
         found.test,
         near,
+        test_set.names_of_images(dataset),
     )
 
 
@@ -197,21 +216,23 @@ def remarks(findings: Findings) -> list[Remark]:
     leaked, tests = len(test.leaked), sum(test.counts)
     kinds = "equal or nearly" if findings.searched else "equal"
     conflicting = sum(map(len, findings.conflicting))
+    constant = [*map(findings.name, findings.constant), *map(findings.test_name, test.constant)]
     found = [
         Remark(
             "equal images in training",
             sum(map(len, findings.equal)),
-            f"in {len(findings.equal)} groups{_examples(findings.names(group) for group in findings.equal)}",
+            f"in {count(len(findings.equal), 'group')}{_examples(findings.names(group) for group in findings.equal)}",
         ),
         Remark(
             "equal images with different labels",
             conflicting,
-            f"in {len(findings.conflicting)} groups{_examples(findings.names(each) for each in findings.conflicting)}",
+            f"in {count(len(findings.conflicting), 'group')}"
+            f"{_examples(findings.names(each) for each in findings.conflicting)}",
         ),
         Remark(
             "near duplicates in training",
             len(set(near.first.tolist()) | set(near.second.tolist())),
-            f"in {len(near)} pairs"
+            f"in {count(len(near), 'pair')}"
             f"{_examples(findings.names(pair) for pair in zip(near.first, near.second, strict=True))}"
             if findings.searched
             else "not searched for in so many images; python -m study.data does",
@@ -220,13 +241,13 @@ def remarks(findings: Findings) -> list[Remark]:
             f"test images that are also in training, {kinds}",
             leaked,
             f"of {tests:,} ({leaked / tests:.2%}); {test.equal_leaks} equal, {test.other_label} of these with another "
-            f"label{_examples([str(index)] for index in test.leaked)}",
+            f"label{_examples(findings.leaks_in_words())}",
         ),
         Remark(
             "images of one colour",
             len(findings.constant) + len(test.constant),
             f"({len(findings.constant)} in training, {len(test.constant)} in the test set)"
-            f"{_examples([findings.name(index)] for index in findings.constant)}",
+            f"{_examples([name] for name in constant)}",
         ),
     ]
     sizes = list(map(sum, zip(*findings.counts.values(), strict=True)))

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,8 @@ from study.data import checks, contact_sheet, near_duplicates
 from study.data.checks import TestFindings
 from study.data.dataset import DataOptions, Dataset, SealedTest, Split, digest
 from study.data.near_duplicates import Pairs
-from study.data.sources.decode import Decoded, Sources, Target, decode, load_images, resized
+from study.data.sources.decode import Decoded, Sources, decode, load_images, resized
+from study.decoding import Target
 from study.errors import DataError
 from study.recipe import Recipe
 
@@ -112,6 +114,11 @@ def count_images(dataset: Dataset) -> int:
     return len(_read_images(dataset).labels)
 
 
+def names_of_images(dataset: Dataset) -> Sequence[str]:
+    """Of the test images, such as file paths; empty: they are known by their number."""
+    return dataset.sealed_test.names
+
+
 def digest_of_test_images(dataset: Dataset) -> str:
     """SHA-256, in hex, of the test images and their labels.
 
@@ -152,18 +159,22 @@ def inspect(dataset: Dataset, *, near: bool = True) -> TestFindings:
     )
 
 
-def write_picture(dataset: Dataset, findings: TestFindings, path: Path) -> None:
+def write_picture(findings: checks.Findings, path: Path) -> None:
     """A contact sheet of test images, left, beside the training images that they are equal to, or nearly.
 
     Raises:
         DataError: it cannot be written.
     """
-    test, leaks = _read_images(dataset), findings.leaks
-    rows = [
-        (f"test {a}, training {b}", [test.images[a], dataset.training.images[b]])
-        for a, b in zip(leaks.first[: checks.ROWS], leaks.second[: checks.ROWS], strict=True)
-    ]
-    contact_sheet.write(path, rows)
+    dataset, leaks = findings.dataset, findings.test.leaks
+    test = _read_images(dataset)
+    shown = zip(findings.leaks_in_words(), leaks.first, leaks.second, strict=True)
+    contact_sheet.write(
+        path,
+        [
+            (" = ".join(names), [test.images[a], dataset.training.images[b]])
+            for names, a, b in islice(shown, checks.ROWS)
+        ],
+    )
 
 
 def count_openings(dataset: Dataset) -> int:

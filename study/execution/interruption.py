@@ -24,7 +24,7 @@ class Interruption(ProcessLocal, tune.Stopper):
     """
 
     def __init__(self, time_budget_s: float | None = None) -> None:
-        self._time_budget_s = time_budget_s
+        self._time_budget_s, self._at_once = time_budget_s, False
         self.reason: str | None = None
         self.start_of_search()
 
@@ -74,6 +74,8 @@ class Interruption(ProcessLocal, tune.Stopper):
         def ask(number: int, frame: FrameType | None) -> None:
             self.reason = signal.Signals(number).name
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            if self._at_once:
+                raise KeyboardInterrupt
 
         for number in before:
             signal.signal(number, ask)
@@ -82,3 +84,15 @@ class Interruption(ProcessLocal, tune.Stopper):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Inside, each signal of `on_signals` is a KeyboardInterrupt: for minutes of work that nothing else would end.
+
+        What is interrupted must be safe to do again.
+        """
+        self._at_once = True
+        try:
+            yield
+        finally:
+            self._at_once = False

@@ -50,7 +50,7 @@ def _study(context: RunContext[Any]) -> list[str]:
     lines = [
         f"Search: {count(config.samples, 'trial')} from space {content['space']}, {_share(context)}.",
         f"        {count(config.max_epochs, 'epoch')} each{compared}: "
-        f"{config.samples * config.max_epochs} epochs if nothing is stopped.",
+        f"{count(config.samples * config.max_epochs, 'epoch')} if nothing is stopped.",
     ]
     if config.fix:
         lines.append(f"        In all of them {', '.join(f'{name} is {value}' for name, value in config.fix.items())}.")

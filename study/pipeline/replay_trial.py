@@ -12,6 +12,7 @@ import torch
 import results
 from results import Run
 from results.events import EpochFinished
+from results.formatting import count
 from results.run_directory import read_events
 from study.config import StudyConfig
 from study.errors import UsageError
@@ -67,8 +68,8 @@ def replay(run_dir: Path, trial: int, data_dir: Path, say: Callable[[str], None]
     torch.set_num_threads(run.study.get("threads", 1))
     was_on = _trained_on(run, trial, config)
     device = "cuda" if was_on.startswith("cuda") and torch.cuda.is_available() else "cpu"
-    say(f"Trial {trial} of {run.path}: {len(of_trial)} epochs on {device}, {torch.get_num_threads()} thread(s), "
-        f"torch {torch.__version__}.")  # fmt: skip
+    say(f"Trial {trial} of {run.path}: {count(len(of_trial), 'epoch')} on {device}, "
+        f"{count(torch.get_num_threads(), 'thread')}, torch {torch.__version__}.")  # fmt: skip
     if not was_on.startswith(device):
         say(f"It was trained on {was_on}, which is not here; the numbers will not be the same.")
     rows: list[dict[str, Any]] = []
@@ -83,7 +84,7 @@ def replay(run_dir: Path, trial: int, data_dir: Path, say: Callable[[str], None]
     last = int(table["training_iteration"].max()) if len(table) else 0
     same = last == of_trial.index.max() and bool((table["recorded"] == table["replayed"]).all())
     why = "" if same else _why(run, was_on)
-    say(f"The same to the last bit, all {last} epochs." if same else f"Not the same, from epoch {last} on. {why}")
+    say(f"The same to the last bit, {count(last, 'epoch')}." if same else f"Not the same, from epoch {last} on. {why}")
     return Replay(same, table, why)
 
 

@@ -155,7 +155,8 @@ def run_phases(
         hint = resume if getattr(error, "resumable", True) else "resuming alone will not help"
         raise StudyFailed(f"{error}; {where}; {hint}") from error
     except KeyboardInterrupt:
-        interruption.reason = "SIGINT"
+        if interruption.signal_number is None:
+            interruption.reason = "SIGINT"
     if interruption.signal_number is not None:
         study.update(status="stopped", reason=interruption.reason, ended=now())
         context.folder.copy()

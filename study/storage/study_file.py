@@ -55,7 +55,8 @@ class StudyFile:
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.exists():
-        raise EventLogError(f"{path.parent} is no run that can be resumed: it has no {path.name}; start it anew")
+        why = f"it has no {path.name}" if path.parent.is_dir() else "there is no such directory"
+        raise EventLogError(f"{path.parent} is no run that can be resumed: {why}; start it anew")
     try:
         return schema.read_study(path)
     except schema.SchemaError as error:

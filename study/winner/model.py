@@ -164,9 +164,9 @@ def read_records(run_dir: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     except results.RunError as error:
         raise StudyError(str(error)) from None
     if run.final is None or not (run_dir / "final" / "model.pt").exists():
-        status = run.study["status"]
         raise ModelError(
-            f"{run_dir} has no winner: its final training has not finished (status: {status}); resume it with --resume"
+            f"{run_dir} has no winner: its final training has not finished (status: {run.status}); continue it: "
+            f"{run.resume_command}"
         )
     return run.study, run.final
 

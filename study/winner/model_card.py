@@ -14,7 +14,7 @@ import jinja2
 import yaml
 
 import results
-from results.formatting import used
+from results.formatting import count, used
 from study.data.dataset import ImageSpec
 from study.recipe import BASELINE, Recipe
 from study.storage.files import atomic_write
@@ -131,7 +131,7 @@ def _about_classes(run: results.Run, study: Mapping[str, Any], role: str) -> lis
     shares = {int(label): float(share) for label, share in right.mean().items()}  # type: ignore[call-overload]
     sizes = {int(label): int(size) for label, size in right.size().items()}  # type: ignore[call-overload]
     worst = sorted(shares, key=lambda label: shares[label])[:WORST_CLASSES]
-    described = [f"{names[label]} {shares[label]:.1%} (of {sizes[label]} images)" for label in worst]
+    described = [f"{names[label]} {shares[label]:.1%} (of {count(sizes[label], 'image')})" for label in worst]
     limits = [f"It recognises these classes worst in the test set: {', '.join(described)}."]
     largest, smallest = max(sizes, key=lambda label: sizes[label]), min(sizes, key=lambda label: sizes[label])
     if sizes[largest] >= UNEQUAL * sizes[smallest]:

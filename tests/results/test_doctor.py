@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from made_run import SOUND_HYPERPARAMETERS as HYPERPARAMETERS
 from made_run import SOUND_TRIALS as TRIALS
@@ -191,6 +192,12 @@ def test_too_few_trials_for_the_hyperparameters_are_reported(make: Make) -> None
     assert finding.evidence.startswith("9 usable trials for 2 hyperparameters")
 
 
+def test_too_few_trials_so_far_is_no_finding_where_more_will_come(make: Make) -> None:
+    run = make(sound()[16:25], status="stopped")
+    assert found(replace(run, study={**run.study, "samples": 9}), "too few trials")
+    assert not found(replace(run, study={**run.study, "samples": 10}), "too few trials")
+
+
 def test_trials_stopped_within_chance_of_passing_are_told(make: Make) -> None:
     trials = [
         replace(trial, accuracies=[0.4 + 0.0001 * (number % 7), *trial.accuracies[1:]])
@@ -225,6 +232,46 @@ def test_a_test_accuracy_below_validation_by_more_than_chance_is_told(make: Make
 @pytest.mark.parametrize("accuracy", [0.79, 0.85])
 def test_a_test_accuracy_within_chance_or_above_is_no_finding(make: Make, accuracy: float) -> None:
     assert not found(make(sound(), final=final("better", accuracy)), "validation above test")
+
+
+def with_final_losses(run: results.Run, losses: dict[tuple[str, int], float]) -> results.Run:
+    """`run` whose final trainings, by role and seed, began at 2.303 and ended with these losses."""
+    rows = [
+        {"role": role, "seed": seed, "training_iteration": epoch, "train_loss": loss}
+        for (role, seed), end in losses.items()
+        for epoch, loss in ((1, 2.303), (30, end))
+    ]
+    return replace(run, final_epochs=pd.DataFrame(rows))
+
+
+def test_a_final_training_that_failed_is_told_in_place_of_a_gap_that_it_explains(make: Make) -> None:
+    run = with_final_losses(make(sound(), final=final("worse", 0.1)), {("winner", 1): 2.301, ("baseline", 1): 0.9})
+    [finding] = found(run, "a final training failed")
+    assert finding.severity == "serious"
+    assert finding.evidence == (
+        "The winner's final training did not learn: the training loss ended at 2.301 (seed 1), against 0.900 of "
+        "trial 20 in the search, after 9 epochs."
+    )
+    assert "`--final-seeds 3`" in finding.suggestion
+    assert not found(run, "validation above test")
+
+
+def test_a_baseline_whose_final_training_failed_is_told(make: Make) -> None:
+    losses = {("winner", 1): 0.9, ("winner", 2): 0.9, ("baseline", 1): 0.9, ("baseline", 2): 2.3}
+    run = with_final_losses(make(sound(), final=made_final(0.82, 0.81, verdict="better")), losses)
+    [finding] = found(run, "a final training failed")
+    assert finding.evidence.startswith("1 of the baseline's 2 final trainings did not learn")
+    assert "2.300 (seed 2), against 0.900 of trial 0" in finding.evidence
+
+
+@pytest.mark.parametrize(("train_loss", "end"), [(0.9, 1.0), (0.9, 1.3), (0.01, 0.1)])
+def test_a_final_loss_that_another_seed_explains_is_no_failure_and_the_gap_is_told(
+    make: Make, train_loss: float, end: float
+) -> None:
+    trials = [replace(trial, train_loss=train_loss) for trial in sound()]
+    run = with_final_losses(make(trials, final=final("better", 0.74)), {("winner", 1): end})
+    assert not found(run, "a final training failed")
+    assert found(run, "validation above test")
 
 
 @pytest.mark.parametrize("verdict", ["worse", "no evidence"])

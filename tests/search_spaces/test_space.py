@@ -110,6 +110,15 @@ def test_a_known_value_between_two_steps_or_of_another_type_is_not_told(value: A
     assert found.fields == {"batch_size": value}
 
 
+def test_an_integer_that_no_float_can_hold_is_a_value_like_any_other() -> None:
+    def huge(trial: optuna.Trial) -> dict[str, Any]:
+        return {"lr": trial.suggest_float("lr", 0.001, 0.1), "batch_size": 10**400}
+
+    assert draw_known(huge, BASE | {"batch_size": 32}).fields["batch_size"] == 32
+    assert draw_known(huge, BASE | {"batch_size": 10**400}).params == {"lr": BASE["lr"]}
+    assert draw_known(lambda trial: {"lr": trial.suggest_float("lr", 0.001, 0.1)}, BASE | {"lr": 10**400}).params == {}
+
+
 def test_ranges_in_a_table_by_optimizer_survive_a_base_recipe_with_another_optimizer() -> None:
     table = {"adam": (1e-4, 1e-2), "adamw": (1e-4, 1e-1)}
 

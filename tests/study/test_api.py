@@ -142,6 +142,11 @@ def test_every_public_name_exists() -> None:
     assert [name for name in study.__all__ if getattr(study, name, None) is None] == []
 
 
+def test_a_target_that_no_accuracy_reaches_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"stop_at is 90; allowed: at most 1, which is 100\.00% accuracy"):
+        study.tune(stop_at=90, runs_dir=tmp_path)
+
+
 def test_replay_can_be_called_after_its_command_was_imported(tmp_path: Path) -> None:
     import study.replay
 

@@ -60,7 +60,9 @@ def test_what_a_run_keeps_as_yaml_asks_for_the_same_run_again(tmp_path: Path) ->
 
 BAD = {
     "zero": ({"samples": "0"}, "--samples is '0'; allowed: greater than or equal to 1"),
-    "text": ({"max_epochs": "ten"}, "--max-epochs is 'ten'; allowed: a valid integer"),
+    "text": ({"max_epochs": "ten"}, "--max-epochs is 'ten'; allowed: an integer"),
+    "no fraction": ({"stop_at": "90%"}, "--stop-at is '90%'; allowed: a number"),
+    "a vast integer": ({"seed": "1" + "0" * 5000}, "...'; allowed: an integer of fewer digits"),
     "not a number": ({"gpus_per_trial": "nan"}, "--gpus-per-trial is 'nan'"),
     "no unit": ({"time_budget": "soon"}, "--time-budget is 'soon'; allowed: a number and s, m, h or d, such as 30m"),
     "a path": ({"name": "../x"}, "--name is '../x'; allowed: up to 100 letters"),

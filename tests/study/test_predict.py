@@ -48,6 +48,32 @@ def test_csv_has_a_row_an_image(run: FinishedRun, predict: Main, tmp_path: Path)
     assert [float(row["confidence"]) for row in rows] == run.probabilities.max(1).tolist()
 
 
+def test_a_table_has_four_decimals_and_no_control_characters(
+    run: FinishedRun, predict: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    first, second = write_images(tmp_path, run.test)[:2]
+    red = second.rename(tmp_path / "\x1b[31m[red].png")
+    code, out, _ = predict(first, red, "--format", "table")
+    heading, *rows = (line.split() for line in out.splitlines())
+    assert code == 0
+    assert heading == ["image", "class", "confidence"]
+    labels, confidences = run.probabilities.argmax(1), run.probabilities.max(1)
+    assert [row[1:] for row in rows] == [[CLASSES[labels[at]], f"{confidences[at]:.4f}"] for at in (0, 1)]
+    assert rows[0][0] == str(first)
+    assert rows[1][0] == str(tmp_path / r"\x1b[31m[red].png")
+
+
+def test_scores_fit_a_table_too(run: FinishedRun, predict: Main, tmp_path: Path) -> None:
+    for path, label in zip(write_images(tmp_path, run.test), run.test.labels, strict=True):
+        (tmp_path / "labelled" / CLASSES[label]).mkdir(parents=True, exist_ok=True)
+        path.rename(tmp_path / "labelled" / CLASSES[label] / path.name)
+    code, out, _ = predict("--test", tmp_path / "labelled", "--format", "table")
+    accuracy = (run.probabilities.argmax(1) == run.test.labels).mean()
+    assert code == 0
+    assert out.splitlines()[1].split()[:2] == ["accuracy", f"{accuracy:.4f}"]
+
+
 def test_json_has_the_probability_of_every_class(run: FinishedRun, predict: Main, tmp_path: Path) -> None:
     paths = write_images(tmp_path, run.test)
     code, out, _ = predict(paths[7], "--format", "json", "--probabilities")

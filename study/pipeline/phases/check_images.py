@@ -40,6 +40,8 @@ def find(context: RunContext[Any]) -> checks.Findings:
 
     Raises:
         DataError: the test set cannot be read, or the data directory cannot be written.
+        KeyboardInterrupt: a signal asked for the end of the study.
     """
-    images = len(context.dataset.training.labels) + test_set.count_images(context.dataset)
-    return checks.inspect(context.dataset, near=images <= MOST_SEARCHED)
+    with context.interruption.at_once():
+        images = len(context.dataset.training.labels) + test_set.count_images(context.dataset)
+        return checks.inspect(context.dataset, near=images <= MOST_SEARCHED)

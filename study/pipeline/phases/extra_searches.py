@@ -62,7 +62,9 @@ def _problem(context: StudyContext) -> SearchProblem:
 
 def _search_beside(context: StudyContext, name: str, problem: SearchProblem) -> None:
     spent = int(results.load_run(context.run_dir).trials["epochs"].sum())
-    settings = replace(SearchSettings.of(context.config), samples=spent, epoch_budget=spent, stop_when_worth=None)
+    asked = SearchSettings.of(context.config)
+    # What ends the main search early would make this one's budget another.
+    settings = replace(asked, samples=spent, epoch_budget=spent, stop_when_worth=None, stop_at=None)
     folder = context.folder.below(name)
     folder.path.mkdir(exist_ok=True)
     study = _study_file(context, folder.path.name, problem, settings)

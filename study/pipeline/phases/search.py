@@ -1,12 +1,13 @@
 """The search: a sampler suggests, a scheduler promotes, Ray trains, and the best trial's Recipe is kept."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import results
 from results.events import EpochFinished, Event, TrialEnded, TrialPaused, TrialPromoted
+from results.formatting import count
 from results.metric import MetricInfo
 from study.config import StudyConfig
 from study.errors import StudyFailed
@@ -38,8 +39,8 @@ TARGET_REACHED = "target reached"
 class SearchSettings:
     """How many trials, of how many epochs, and how they are compared.
 
-    With `epoch_budget` no trial starts once all of them together have had so many epochs, and with `stop_when_worth`
-    none once further search is worth less than that (see `Enough`).
+    With `epoch_budget` no trial starts once all of them together have had so many epochs, with `stop_when_worth` none
+    once further search is worth less than that (see `Enough`), and with `stop_at` none once one has that metric.
     """
 
     samples: int
@@ -48,6 +49,7 @@ class SearchSettings:
     reduction_factor: int
     epoch_budget: int | None = None
     stop_when_worth: float | None = None
+    stop_at: float | None = None
 
     @classmethod
     def of(cls, config: StudyConfig) -> "SearchSettings":
@@ -57,6 +59,7 @@ class SearchSettings:
             config.grace_period,
             config.reduction_factor,
             stop_when_worth=config.stop_when_worth,
+            stop_at=config.stop_at,
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -143,8 +146,10 @@ class _Session:
             about = MetricInfo(metric.name, metric.mode, metric.format)
             self._enough = Enough(settings.stop_when_worth, about, settings.max_epochs, log.events)
             log.add_listener(self._enough.apply)
-        if (target := getattr(context.config, "stop_at", None)) is not None:
-            log.add_listener(_StopAt(target, problem, context.interruption).apply)
+        self._stop_at: _StopAt | None = None
+        if settings.stop_at is not None:
+            self._stop_at = _StopAt(settings.stop_at, problem, context.interruption, log.events)
+            log.add_listener(self._stop_at.apply)
         self._with_state: set[int] = set(self._scheduler.paused())  # paused trials
         log.add_listener(self._note_state)
 
@@ -165,7 +170,9 @@ class _Session:
                 run_trials(source, setup, self._recorder, log, context.slots, interruption)
         if self._enough is not None and self._enough.worth is not None:
             worth = self._enough.worth.in_words(self._enough.metric)
-            context.output.say(f"The search ends after {len(log.state.trials)} trials, by --stop-when-worth: {worth}.")
+            context.output.say(
+                f"The search ends after {count(len(log.state.trials), 'trial')}, by --stop-when-worth: {worth}."
+            )
         if interruption.signal_number is None:
             self._end_at_rung(self._scheduler.paused())
             if interruption.reason is not None:
@@ -174,6 +181,8 @@ class _Session:
     def _may_start(self, number: int) -> bool:
         budget = self._settings.epoch_budget
         if self._enough is not None and self._enough.worth is not None:
+            return False
+        if self._stop_at is not None and self._stop_at.is_reached:
             return False
         return number < self._settings.samples and (budget is None or self._log.state.epochs < budget)
 
@@ -232,14 +241,20 @@ class _Costs:
 
 
 class _StopAt:
-    """Ends the search when a trial's metric reaches a target."""
+    """Ends the search when a trial's metric reaches a target, also where it did so before this session."""
 
-    def __init__(self, target: float, problem: SearchProblem, interruption: Interruption) -> None:
+    def __init__(
+        self, target: float, problem: SearchProblem, interruption: Interruption, events: Iterable[Event]
+    ) -> None:
         self._target, self._metric, self._interruption = target, problem.metric, interruption
+        self.is_reached = False
+        for event in events:
+            self.apply(event)
 
     def apply(self, event: Event) -> None:
         value = event.metrics.get(f"val_{self._metric.name}") if isinstance(event, EpochFinished) else None
         if value is not None and not self._metric.is_better(self._target, value):
+            self.is_reached = True
             self._interruption.ask(TARGET_REACHED)
 
 

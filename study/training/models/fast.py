@@ -20,6 +20,9 @@ OUTPUT_SCALE = 1 / 9
 BIAS_SCALE = 8.0
 # airbench94's floor under the eigenvalues of the patch covariance, for images of unit variance.
 WHITENING_EPS = 5e-4
+# Whitening filters come in pairs of either sign, a pair for each of the 2 x 2 values of a patch.
+FILTERS_A_CHANNEL = 2 * 2 * 2
+MOST_FILTERS = 3 * FILTERS_A_CHANNEL
 
 
 def build(recipe: Recipe, spec: ImageSpec, train_images: Tensor) -> nn.Module:
@@ -27,16 +30,12 @@ def build(recipe: Recipe, spec: ImageSpec, train_images: Tensor) -> nn.Module:
 
 
 def check(recipe: Recipe, spec: ImageSpec) -> None:
-    """Raises RecipeError where the widths are not four, or the whitening filters not what the patches allow.
-
-    Whitening filters come in pairs of either sign, one for each value of a 2 x 2 patch.
-    """
+    """Raises RecipeError where the widths are not four, or the first one is not what whitening allows."""
     widths = [int(width) for width in recipe.channels.split("-")]
-    most = 2 * 4 * spec.channels
-    if len(widths) != 4 or (recipe.whitening and (widths[0] % 2 or widths[0] > most)):
+    if len(widths) != 4 or (recipe.whitening and (widths[0] % 2 or widths[0] > MOST_FILTERS)):
         raise RecipeError(
             f"Recipe field 'channels' is {recipe.channels!r}; allowed where model is 'fast': four widths, such as "
-            f"'{most}-64-128-128', the first even and at most {most} with whitening"
+            f"'{MOST_FILTERS}-64-128-128', the first even and at most {MOST_FILTERS} with whitening"
         )
 
 
@@ -47,12 +46,14 @@ class Fast(nn.Sequential):
 
     Args:
         recipe: `channels` are the widths of the first layer and of the three blocks; with `whitening` the first layer
-            is computed from `train_images` and stays as it is.
+            is computed from `train_images` and stays as it is. Patches of grey images have 8 filters, and no more.
         train_images: float32 [n, C, H, W], normalised.
     """
 
     def __init__(self, recipe: Recipe, spec: ImageSpec, train_images: Tensor) -> None:
         first, *blocks = map(int, recipe.channels.split("-"))
+        if recipe.whitening:
+            first = min(first, FILTERS_A_CHANNEL * spec.channels)
         stem = nn.Conv2d(spec.channels, first, 2, bias=False)
         if recipe.whitening:
             stem.weight = nn.Parameter(whitening_filters(train_images, first), requires_grad=False)

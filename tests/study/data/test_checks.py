@@ -209,6 +209,36 @@ def test_without_a_data_set_the_command_lists_the_names(capsys: pytest.CaptureFi
     assert capsys.readouterr().out.split() == list(data.DATASETS)
 
 
+def test_leaking_images_are_named_by_their_files_in_pairs(
+    photographs: Split, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for part, numbers in (("train", range(60)), ("test", range(100, 120))):
+        for number in numbers:
+            path = tmp_path / "pets" / part / ("cat" if number % 2 else "dog") / f"{number:03}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(photographs.images[number]).save(path)
+    Image.fromarray(photographs.images[7]).save(tmp_path / "pets" / "test" / "dog" / "photo.png")
+    Image.fromarray(np.full((32, 32, 3), 9, np.uint8)).save(tmp_path / "pets" / "test" / "cat" / "grey.png")
+    command = [str(tmp_path / "pets"), "--data-dir", str(tmp_path / "data")]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "another label (such as test/dog/photo.png = train/cat/007.png)" in printed
+    assert "(0 in training, 1 in the test set) (such as test/cat/grey.png)" in printed
+    assert main([*command, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["test_also_in_training"]["pairs"] == [["test/dog/photo.png", "train/cat/007.png"]]
+    assert found["test_constant"] == {"count": 1, "examples": ["test/cat/grey.png"]}
+
+
+def test_leaking_images_without_names_are_numbered_in_pairs(faulty: Dataset, tmp_path: Path) -> None:
+    findings = checks.inspect(faulty)
+    assert {("test image 10", "training image 20"), ("test image 11", "training image 21")} < set(
+        map(tuple, findings.leaks_in_words())
+    )
+    test_set.write_picture(findings, tmp_path / "leaks.png")
+    assert (tmp_path / "leaks.png").stat().st_size > 0
+
+
 def test_pictures_that_cannot_be_written_are_one_line(faulty: Dataset, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be written"):

@@ -36,6 +36,15 @@ def test_under_nohup_a_hangup_ends_nothing(hangup_handler: None) -> None:
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
+def test_a_signal_ends_work_at_once_that_is_marked_so_and_keeps_its_name() -> None:
+    interruption = Interruption()
+    with interruption.on_signals():
+        with pytest.raises(KeyboardInterrupt), interruption.at_once():
+            signal.raise_signal(signal.SIGTERM)
+        assert interruption.reason == "SIGTERM"
+        os.kill(os.getpid(), signal.SIGTERM)  # no longer at once
+
+
 def test_the_end_of_the_search_lifts_its_budget_and_no_signal() -> None:
     interruption = Interruption(time_budget_s=0.0)
     assert interruption.stop_all()

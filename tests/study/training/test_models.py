@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from study.data.dataset import CIFAR10, Split
+from study.data.dataset import CIFAR10, ImageSpec, Split
 from study.errors import RecipeError, WeightsError
 from study.recipe import BASELINE, RECIPES, Recipe
 from study.training import models
@@ -96,6 +96,17 @@ def test_fewer_whitening_filters_are_the_ones_of_largest_variance() -> None:
     assert torch.equal(whitening_filters(mixed, 8)[:4], whitening_filters(mixed, 24)[:4])
     norms = whitening_filters(mixed, 24)[:12].flatten(1).norm(dim=1)
     assert torch.all(norms.diff() >= 0)
+
+
+def test_grey_images_have_as_many_whitening_filters_as_their_patches_allow() -> None:
+    grey = ImageSpec(32, 32, 1, 10, (0.5,), (0.5,))
+    check_recipe(FAST, grey)
+    model = models.build(FAST, grey, IMAGES[:, :1])
+    first = next(layer for layer in model.modules() if isinstance(layer, nn.Conv2d)).weight
+    assert torch.equal(first, whitening_filters(IMAGES[:, :1], 8))
+    assert model(IMAGES[:4, :1]).shape == (4, 10)
+    with pytest.raises(RecipeError, match="the first even and at most 24 with whitening"):
+        check_recipe(FAST.with_fields({"channels": "26-16-16-16"}), grey)
 
 
 def test_the_whitening_layer_is_frozen_and_without_whitening_it_is_trained() -> None:

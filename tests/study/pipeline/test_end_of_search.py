@@ -1,4 +1,4 @@
-"""A search that ends when more trials are not worth it, and stays ended when it is resumed."""
+"""A search that ends when more trials are not worth it or a target is reached, and stays ended when resumed."""
 
 import shutil
 from pathlib import Path
@@ -34,3 +34,20 @@ def test_a_search_starts_no_trial_once_more_are_not_worth_it_and_neither_does_a_
     assert (again / "epochs.jsonl").read_bytes() == (ended.path / "epochs.jsonl").read_bytes()
     assert run.main(["--resume", str(again), "--stop-when-worth", "0", "--samples", "6", "--quiet"]) == 0
     assert len(results.load_run(again).trials) == 6
+
+
+def test_a_target_ends_the_search_also_when_it_is_resumed_and_not_the_control(
+    local_ray: None, synthetic_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(SPACE)
+    command = ["--dataset", "synthetic", "--data-dir", str(synthetic_dir), "--runs-dir", str(tmp_path), "--name", "one"]
+    command += ["--space", f"{tmp_path / 'mine.py'}:small", "--gpus-per-trial", "0", "--max-concurrent", "1", "--quiet"]
+    command += ["--samples", "9", "--max-epochs", "2", "--final-epochs", "1", "--scheduler", "none"]
+    assert run.main([*command, "--stop-at", "0.001", "--control", "random"]) == 0
+    ended = results.load_run(tmp_path / "one")
+    assert ended.trials["stop_reason"].tolist() == ["target reached"]
+    assert ended.control is not None
+    assert ended.control.trials["status"].tolist() == ["completed"]
+    assert ended.control.trials["epochs"].tolist() == [2]
+    assert run.main(["--resume", str(ended.path), "--stop-at", "0.001", "--quiet"]) == 0
+    assert len(results.load_run(ended.path).trials) == 1
