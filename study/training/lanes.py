@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Dropout(nn.Dropout):
