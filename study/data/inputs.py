@@ -3,7 +3,7 @@
     items = list_images(["photo.jpg", "more/"], spec)
     images, unreadable = read_images(items[:256], spec)
 
-Files and PIL images are converted exactly as for training, by study.data.sources.decode. Arrays are taken as they are.
+Files and PIL images are converted exactly as for training, by study.decoding. Arrays are taken as they are.
 """
 
 import os
@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from study.data.dataset import ImageSpec
-from study.data.sources.decode import Target, convert_image, decode_image, shown
+from study.data.sources.decode import shown
 from study.data.sources.folder import image_files
+from study.decoding import Target, convert_image, decode_image
 from study.errors import DataError
 
 Item: TypeAlias = "Path | Image.Image | NDArray[np.uint8]"

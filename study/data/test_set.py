@@ -23,7 +23,8 @@ from study.data import checks, contact_sheet, near_duplicates
 from study.data.checks import TestFindings
 from study.data.dataset import DataOptions, Dataset, SealedTest, Split, digest
 from study.data.near_duplicates import Pairs
-from study.data.sources.decode import Decoded, Sources, Target, decode, load_images, resized
+from study.data.sources.decode import Decoded, Sources, decode, load_images, resized
+from study.decoding import Target
 from study.errors import DataError
 from study.recipe import Recipe
 

@@ -1,9 +1,6 @@
 """Image files of any kind to uint8 arrays of one size, in parallel, kept decoded in the data directory.
 
-Every image becomes [height, width, channels]: turned upright as its EXIF says, the first frame of an animation, CMYK
-and palettes converted to RGB, transparent pixels over white, of 16 bits the upper 8. Where it is not of the wanted size
-it is scaled, with antialiasing, until it covers it, and cropped at its centre. A file is read by its content, not its
-name.
+How one image is decoded is in `study.decoding`.
 """
 
 import hashlib
@@ -11,52 +8,57 @@ import io
 import json
 import math
 import os
+import time
 import warnings
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import defaultdict, deque
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence, Sized
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
+from multiprocessing import current_process
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from study.data.dataset import DataOptions, MappedSplit, Split
+from study.decoding import (
+    SCALING,
+    DecodedBatch,
+    Source,
+    Target,
+    decode_batch,
+    extremes,
+    is_grey,
+    start_process,
+)
 from study.errors import DataError
 from study.storage.files import scratch_folder
 
 # Images that are all of one size are kept as they are up to this height and width, otherwise resized to the default.
 LARGEST_OWN_SIZE = 96
 DEFAULT_SIZE = 64
+SAMPLE = 32  # images whose headers say what size and channels all images probably have
 # Decoded images above this many bytes are memory-mapped; below, they are read into memory.
 MAP_ABOVE = 1 << 30
-SCALING = Image.Resampling.BILINEAR  # with antialiasing, as torchvision's Resize by default
-BATCH = 32  # images that a thread decodes at a time
 VERSION = 1  # of the decoding; a change of any treatment makes another cache
-GREY_MODES = {"1", "L", "LA", "La", "I", "F"}
 
-R = TypeVar("R")
-
-
-class Source(Protocol):
-    """One encoded image.
-
-    Attributes:
-        name: for messages; a path where it has one.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    def read(self) -> bytes:
-        """The encoded image. Raises OSError."""
-        ...
+TIMED = 8  # images that are decoded first, to see how long one takes
+BATCH_SECONDS = 0.05  # of decoding, in one batch: short enough for Ctrl-C, long enough for what a batch costs
+LARGEST_BATCH = 64
+# Pillow lets go of the interpreter while it decodes and scales, so that threads are enough where that takes longer than
+# the Python around it. Otherwise they only wait for each other: one is faster. Processes do not, and pay where there is
+# more to do than it takes to start them.
+THREADS_FROM = 0.001  # seconds an image
+PROCESSES_FROM = 2.0  # seconds for all images
+PROCESSES_FROM_THREADS = 10.0  # the same where threads are nearly as fast
+IDLE = 30  # seconds after which a process without work ends, so that none outlives a parent that was killed
 
 
 class Sources(Sized, Iterable[Source], Protocol):
@@ -65,15 +67,6 @@ class Sources(Sized, Iterable[Source], Protocol):
     def fingerprint(self) -> str:
         """Changes when an image does; cheap, such as a digest of names, sizes and times of modification."""
         ...
-
-
-@dataclass(frozen=True)
-class Target:
-    """What every image is made to be, in pixels; channels 1 is grey, 3 RGB."""
-
-    height: int
-    width: int
-    channels: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,134 +90,34 @@ class Decoded:
     sizes: tuple[tuple[int, int], ...]
 
 
-class _Unreadable(Exception):
-    """Why an image is left out."""
-
-
-@dataclass(frozen=True, eq=False)
-class DecodedImage:
-    """One image, uint8 [height, width, channels], its original height and width, and its special treatments."""
-
-    pixels: NDArray[np.uint8]
-    size: tuple[int, int]
-    treatments: list[str]
-
-
-def decode_image(content: bytes, target: Target, suffix: str = "") -> DecodedImage:
-    """Decodes one image.
-
-    Args:
-        suffix: of the file's name, such as .png; reported where the content is of another format.
-
-    Raises:
-        ValueError: it is damaged, or of a kind that has no defined treatment; the message is the reason.
-    """
-    try:
-        opened = Image.open(io.BytesIO(content))
-    except Exception as error:
-        # Damaged files make Pillow's decoders raise nearly anything: OSError, SyntaxError, struct.error, zlib.error.
-        raise ValueError(_reason(error)) from None
-    with opened:
-        decoded = convert_image(opened, target)
-        if _is_misnamed(opened.format, suffix):
-            decoded.treatments.append("named as another format: read by the content")
-        return decoded
-
-
-def convert_image(opened: Image.Image, target: Target) -> DecodedImage:
-    """As `decode_image`, of an image that is open already."""
-    try:
-        opened.load()
-        image, treatments = _upright(opened)
-        size = image.height, image.width
-        image = image.convert("L" if target.channels == 1 else "RGB")
-        if image.size != (target.width, target.height):
-            image = ImageOps.fit(image, (target.width, target.height), SCALING)
-    except Exception as error:
-        raise ValueError(_reason(error)) from None
-    return DecodedImage(np.asarray(image).reshape(target.height, target.width, target.channels), size, treatments)
-
-
-def _is_misnamed(format: str | None, suffix: str) -> bool:
-    expected = Image.registered_extensions().get(suffix.lower())
-    # MPO is what many cameras' .jpg are: JPEG with a second picture behind.
-    return expected is not None and expected != ("JPEG" if format == "MPO" else format)
-
-
-def _upright(opened: Image.Image) -> tuple[Image.Image, list[str]]:
-    """In a mode that converts to L or RGB without surprise, and the names of the treatments."""
-    image, treatments = opened, []
-    if getattr(image, "n_frames", 1) > 1:
-        treatments.append("animated: the first frame is taken")
-    if image.getexif().get(0x0112, 1) != 1:
-        image = ImageOps.exif_transpose(image)
-        treatments.append("turned upright as its EXIF orientation says")
-    if image.mode.startswith("I"):
-        image = _upper_byte(image)
-        treatments.append("16-bit: the upper 8 bits are taken")
-    elif image.mode == "F":
-        raise _Unreadable("its pixels are floating-point numbers, whose range is not known")
-    elif image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
-        treatments.append(f"{image.mode}: converted to RGB")
-    elif image.mode in ("P", "PA"):
-        treatments.append("palette: converted to RGB")
-    if image.has_transparency_data:
-        grey = image.mode in ("L", "LA", "La")
-        image = image.convert("LA" if grey else "RGBA")
-        white = Image.new("L" if grey else "RGB", image.size, "white")
-        white.paste(image, mask=image.getchannel("A"))
-        image = white
-        treatments.append("transparent: laid over white")
-    return image, treatments
-
-
-def _upper_byte(image: Image.Image) -> Image.Image:
-    pixels = np.asarray(image)
-    if pixels.size and (pixels.min() < 0 or pixels.max() > 0xFFFF):
-        raise _Unreadable("its pixels are 32-bit integers, whose range is not known")
-    return Image.fromarray((pixels >> 8).astype(np.uint8))
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "no image, or of a format that Pillow does not know"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def choose_target(sources: Sources, options: DataOptions) -> Target:
-    """The size and channels for all images: grey if all are grey; their own size if they share one of at most 96.
+def choose_target(sources: Iterable[Source], options: DataOptions) -> Target:
+    """The size and channels for images: grey if all are grey; their own size if they share one of at most 96.
 
     Only headers are read. Sources that cannot be read do not count.
-
-    Raises:
-        DataError: none can be read.
     """
-    found = Counter(each for batch in _in_parallel(_probe_batch, sources, "headers") for each in batch if each)
-    if not found:
-        raise DataError("none of the training images can be read")
-    channels = 1 if all(grey for _, _, grey in found) else 3
-    sizes = {(height, width) for height, width, _ in found}
+    found = [header for source in sources if (header := _read_header(source)) is not None]
+    sizes = extremes((height, width) for height, width, _ in found)
+    return _fitting(sizes, all(grey for _, _, grey in found), options)
+
+
+def _fitting(sizes: tuple[tuple[int, int], ...], grey: bool, options: DataOptions) -> Target:
+    """For images whose least and greatest height and width are `sizes`."""
+    channels = 1 if grey else 3
     if options.image_size is not None:
         return Target(options.image_size, options.image_size, channels)
-    if len(sizes) == 1 and max(next(iter(sizes))) <= LARGEST_OWN_SIZE:
-        return Target(*next(iter(sizes)), channels)
+    if len(set(sizes)) == 1 and max(sizes[0]) <= LARGEST_OWN_SIZE:
+        return Target(*sizes[0], channels)
     return Target(DEFAULT_SIZE, DEFAULT_SIZE, channels)
 
 
-def _probe_batch(sources: Iterable[Source]) -> list[tuple[int, int, bool] | None]:
-    return [_probe(source) for source in sources]
-
-
-def _probe(source: Source) -> tuple[int, int, bool] | None:
+def _read_header(source: Source) -> tuple[int, int, bool] | None:
     """Height, width and whether it is grey; None if it cannot be read."""
     try:
         with Image.open(io.BytesIO(source.read())) as image:
             width, height = image.size
             if image.getexif().get(0x0112, 1) >= 5:  # turned by 90 degrees
                 width, height = height, width
-            return height, width, image.mode in GREY_MODES or image.mode.startswith("I;16")
+            return height, width, is_grey(image)
     except Exception:
         # Damage is reported, with its reason, when the image is decoded.
         return None
@@ -236,7 +129,7 @@ def decode(sources: Sources, options: DataOptions, target: Target | None = None)
     What a source's content is, is looked up under its fingerprint, so that unchanged files are not read again.
 
     Args:
-        target: None lets `choose_target` find one for these sources.
+        target: None finds one that fits all of these sources.
 
     Raises:
         DataError: none can be read, or the data directory cannot be written.
@@ -248,11 +141,14 @@ def decode(sources: Sources, options: DataOptions, target: Target | None = None)
         cache.mkdir(parents=True, exist_ok=True)
         found = _find(index)
         if found is None:
-            target = target or choose_target(sources, options)
             with scratch_folder(cache) as scratch:
-                content, meta = _decode_into(scratch / "images", sources, target)
-                images = f"{_short_digest({'version': VERSION, 'target': asdict(target)}, content)}.images"
-                (scratch / "index.json").write_text(json.dumps({"images": images, "target": asdict(target), **meta}))
+                if target is None:
+                    target, made = _decode_all(scratch / "images", sources, options)
+                else:
+                    made = _decode_into(scratch / "images", sources, target)
+                meta = {"target": asdict(target), **made.meta}
+                images = f"{_short_digest({'version': VERSION, 'target': meta['target']}, made.content)}.images"
+                (scratch / "index.json").write_text(json.dumps({"images": images, **meta}))
                 os.replace(scratch / "images", cache / images)
                 os.replace(scratch / "index.json", index)
             found = _find(index)
@@ -279,80 +175,134 @@ def _find(index: Path) -> Decoded | None:
         return None
 
 
-def _decode_into(file: Path, sources: Sources, target: Target) -> tuple[str, dict[str, Any]]:
-    """Writes the decoded images to `file`; returns the digest of all content, and what `_find` reads again."""
+def _decode_all(file: Path, sources: Sources, options: DataOptions) -> tuple[Target, "_Found"]:
+    """As `_decode_into`, in the size and channels that fit all images that can be read.
+
+    Those of the first few are taken, so that each file is read once. Where the others are different, all are decoded a
+    second time.
+    """
+    target = choose_target(islice(sources, SAMPLE), options)
+    found = _decode_into(file, sources, target)
+    if not found.sizes:
+        name, reason = found.meta["unreadable"][0]
+        raise DataError(f"none of the training images can be read; the first is {shown(name)} ({reason})")
+    fitting = _fitting(found.sizes, found.grey, options)
+    return fitting, found if fitting == target else _decode_into(file, sources, fitting)
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What some sources were: the digest of all content, sizes and colours as in DecodedBatch, what `_find` reads."""
+
+    content: str
+    sizes: tuple[tuple[int, int], ...]
+    grey: bool
+    meta: dict[str, Any]
+
+
+def _decode_into(file: Path, sources: Sources, target: Target) -> _Found:
+    """Writes the decoded images to `file`."""
     content = hashlib.sha256()
     kept: list[bool] = []
     unreadable: list[tuple[str, str]] = []
     treatments = defaultdict[str, list[str]](list)
-    sizes: list[tuple[int, int]] = []
-    with file.open("wb") as opened:
-        for batch in _in_parallel(partial(_decode_batch, target=target), sources, "decoding"):
-            for one in batch:
-                content.update(one.digest)
-                kept.append(one.image is not None)
-                if one.image is None:
-                    unreadable.append((one.name, one.reason))
-                    continue
-                opened.write(one.image.pixels.data)
-                for treatment in one.image.treatments:
-                    treatments[treatment].append(one.name)
-                heights, widths = zip(one.image.size, *sizes, strict=True)
-                sizes = [(min(heights), min(widths)), (max(heights), max(widths))]
-    found = {"kept": kept, "unreadable": unreadable, "treatments": treatments, "sizes": sizes}
-    return content.hexdigest(), found
+    sizes: tuple[tuple[int, int], ...] = ()
+    grey = True
+    file.write_bytes(b"")
+    with closing(_in_parallel(sources, target, file)) as batches:
+        for batch in batches:
+            content.update(batch.digests)
+            kept += batch.kept
+            unreadable += batch.unreadable
+            sizes = extremes((*sizes, *batch.sizes))
+            grey = grey and batch.grey
+            for treatment, names in batch.treatments.items():
+                treatments[treatment] += names
+    if unreadable:
+        _close_gaps(file, kept)
+    meta = {"kept": kept, "unreadable": unreadable, "treatments": treatments, "sizes": sizes}
+    return _Found(content.hexdigest(), sizes, grey, meta)
 
 
-@dataclass(frozen=True, eq=False)
-class _One:
-    """One source: SHA-256 of its content, its image or the reason why there is none."""
-
-    name: str
-    digest: bytes
-    image: DecodedImage | None
-    reason: str
-
-
-def _decode_batch(sources: Sequence[Source], target: Target) -> list[_One]:
-    return [_decode_one(source, target) for source in sources]
+def _close_gaps(file: Path, kept: Sequence[bool]) -> None:
+    """Removes the images that are not kept."""
+    size = file.stat().st_size // len(kept)
+    images = np.memmap(file, np.uint8, "r+", shape=(len(kept), size))
+    for place, number in enumerate(np.flatnonzero(kept)):
+        images[place] = images[number]
+    del images  # unmapped before it is made shorter
+    os.truncate(file, sum(kept) * size)
 
 
-def _decode_one(source: Source, target: Target) -> _One:
-    content = b""
-    try:
-        content = source.read()
-        image = decode_image(content, target, os.path.splitext(source.name)[1])
-    except (OSError, ValueError) as error:
-        return _One(source.name, hashlib.sha256(content).digest(), None, _reason(error))
-    return _One(source.name, hashlib.sha256(content).digest(), image, "")
+def _in_parallel(sources: Sources, target: Target, file: Path) -> Generator[DecodedBatch, None, None]:
+    """What became of the sources, in order; their images are written to `file`.
 
-
-def _in_parallel(function: Callable[[list[Source]], R], sources: Sources, title: str) -> Iterator[R]:
-    """The results for the sources in batches, in order, by as many threads as there are processors.
-
-    Threads, as Pillow lets go of the interpreter while it decodes and scales. Only a few batches are under way at once,
-    so that not all images are in memory. A progress bar is shown on a terminal.
+    Only a few batches are under way at once, so that not all images are in memory. A progress bar is shown on a
+    terminal.
     """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with (
         Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar,
-        ThreadPoolExecutor(workers) as pool,
         warnings.catch_warnings(),
     ):
         # Pillow warns of odd metadata and of large images; images too large to be honest it refuses.
         warnings.simplefilter("ignore")
-        task = bar.add_task(title, total=len(sources))
-        waiting = deque[Future[R]]()
+        task = bar.add_task("decoding", total=len(sources))
         remaining = iter(sources)
-        while batch := list(islice(remaining, BATCH)):
-            waiting.append(pool.submit(function, batch))
-            if len(waiting) > 2 * workers:
+        Image.init()  # Pillow's modules, which take longer to load than an image
+        began = time.perf_counter()
+        first = decode_batch(list(islice(remaining, TIMED)), target, file, 0)
+        seconds = (time.perf_counter() - began) / max(len(first.kept), 1)
+        yield first
+        bar.advance(task, TIMED)
+        if len(first.kept) < TIMED:
+            return
+        size = max(1, min(LARGEST_BATCH, int(BATCH_SECONDS / seconds)))
+        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        with _start_pool(workers, seconds, len(sources)) as pool:
+            waiting = deque[Future[DecodedBatch]]()
+            number = TIMED
+            while batch := list(islice(remaining, size)):
+                waiting.append(pool.submit(decode_batch, batch, target, file, number))
+                number += len(batch)
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+                    bar.advance(task, size)
+            while waiting:
                 yield waiting.popleft().result()
-                bar.advance(task, BATCH)
-        while waiting:
-            yield waiting.popleft().result()
+                bar.advance(task, size)
+
+
+@contextmanager
+def _start_pool(workers: int, seconds: float, images: int) -> Iterator[Executor]:
+    """Processes, threads, or one thread where neither would pay, to decode so many images of `seconds` each.
+
+    They are stopped at once if the user, or an error, ends the decoding.
+    """
+    threads = workers if seconds > THREADS_FROM else 1
+    worthwhile = seconds * images > (PROCESSES_FROM if threads == 1 else PROCESSES_FROM_THREADS)
+    # A process that multiprocessing made a daemon may not start any.
+    if workers > 1 and worthwhile and not current_process().daemon:
+        # Processes of loky, as those of the standard library run the user's script again, which may have no guard.
+        from joblib.externals.loky import ProcessPoolExecutor
+
+        pool = ProcessPoolExecutor(workers, initializer=start_process, env={"OMP_NUM_THREADS": "1"}, timeout=IDLE)
+        stop = partial(pool.shutdown, kill_workers=True)
+    else:
+        pool = ThreadPoolExecutor(threads)
+        stop = partial(pool.shutdown, cancel_futures=True)
+    try:
+        yield pool
+    except BrokenExecutor:
+        stop()
+        raise DataError(
+            "a process that decodes images was killed, perhaps for its use of memory; start again"
+        ) from None
+    except BaseException:
+        stop()
+        raise
+    pool.shutdown()
 
 
 def load_images(decoded: Decoded, labels: NDArray[np.int64]) -> Split:

@@ -19,22 +19,10 @@ from numpy.typing import NDArray
 from study.data.dataset import DataOptions, Dataset, Report
 from study.data.sources.decode import shown
 from study.data.sources.labelled import PARTS, TRAIN, LabelledImages, class_name, class_order, make_dataset, some
+from study.decoding import BytesSource
 from study.errors import DataError
 
 ROWS = 256  # read from a shard at a time
-
-
-@dataclass(frozen=True)
-class BytesSource:
-    """An encoded image in memory."""
-
-    name: str
-    content: bytes | None
-
-    def read(self) -> bytes:
-        if self.content is None:
-            raise OSError("the row has no image bytes")
-        return self.content
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,14 +4,14 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from study.data import test_set
 from study.data.dataset import DataOptions, Dataset, Report, draw, image_spec
-from study.data.sources.decode import Decoded, Sources, Target, decode, load_images, shown
+from study.data.sources.decode import Decoded, Sources, decode, load_images, shown
+from study.decoding import FileSource, Target
 from study.errors import DataError
 
 TRAIN, VALIDATION, TEST_PART = "train", "validation", "test"
@@ -21,38 +21,6 @@ PARTS = {
     "test": TEST_PART, "testing": TEST_PART,
 }  # fmt: skip
 EXAMPLES = 10
-
-
-@dataclass(frozen=True)
-class FileSource:
-    """An image file, as it was when its folder was read.
-
-    Attributes:
-        name: its path as the user knows it.
-        size, modified: bytes, and nanoseconds since 1970; None: it was not there.
-    """
-
-    path: Path
-    name: str
-    size: int | None
-    modified: int | None
-
-    @classmethod
-    def of(cls, path: Path, name: str) -> "FileSource":
-        try:
-            found = path.stat()
-            return cls(path, name, found.st_size, found.st_mtime_ns)
-        except OSError:
-            return cls(path, name, None, None)
-
-    def read(self) -> bytes:
-        # A pipe or a device would wait for ever.
-        if not self.path.is_file():
-            raise OSError("not a file" if self.path.exists() else "no such file")
-        content = self.path.read_bytes()
-        if FileSource.of(self.path, self.name) != self:
-            raise OSError("changed while it was read")
-        return content
 
 
 class Files(list[FileSource]):

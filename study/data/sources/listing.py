@@ -17,13 +17,13 @@ from study.data.sources.labelled import (
     PARTS,
     TRAIN,
     Files,
-    FileSource,
     LabelledImages,
     class_name,
     class_order,
     make_dataset,
     some,
 )
+from study.decoding import FileSource
 from study.errors import DataError
 
 

@@ -1,176 +1,41 @@
-"""Every kind of image file has one defined treatment, and damage is a reason, not a traceback."""
+"""Decoded images are kept, and are the same whoever decodes them; nothing of the decoding is left behind."""
 
 import io
 import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from sklearn.datasets import load_sample_image
 
 from study.data import DataOptions
 from study.data.sources import decode
-from study.data.sources.decode import Target, decode_image, shown
-from study.data.sources.labelled import Files, FileSource
-
-RED, WHITE = [255, 0, 0], [255, 255, 255]
-
-
-@pytest.fixture(scope="module")
-def photograph() -> Image.Image:
-    """A real photograph of 96 x 64 pixels."""
-    return Image.fromarray(load_sample_image("china.jpg")).resize((96, 64))
+from study.data.sources.decode import shown
+from study.data.sources.huggingface import ShardSources
+from study.data.sources.labelled import Files
+from study.decoding import FileSource, Target
+from study.errors import DataError
 
 
-def encoded(image: Image.Image, format: str, **arguments: object) -> bytes:
+def encoded(image: Image.Image, format: str) -> bytes:
     file = io.BytesIO()
-    image.save(file, format, **arguments)
+    image.save(file, format)
     return file.getvalue()
-
-
-def pixels(content: bytes, height: int, width: int, channels: int = 3) -> np.ndarray:
-    return decode_image(content, Target(height, width, channels)).pixels
-
-
-def treatments(content: bytes, height: int, width: int) -> list[str]:
-    return decode_image(content, Target(height, width, 3)).treatments
-
-
-def test_an_image_of_the_wanted_size_is_not_touched(photograph: Image.Image) -> None:
-    assert np.array_equal(pixels(encoded(photograph, "PNG"), 64, 96), np.asarray(photograph))
-    assert treatments(encoded(photograph, "PNG"), 64, 96) == []
-
-
-def test_an_image_of_another_size_is_scaled_to_cover_the_target_and_cropped_at_its_centre() -> None:
-    image = np.zeros((40, 80, 3), np.uint8)
-    image[:, 20:60] = 255  # the middle half of the width, which is what a square crop keeps
-    found = pixels(encoded(Image.fromarray(image), "PNG"), 20, 20)
-    assert (found[:, 1:-1] == 255).all()
-    assert found.min() > 200
-
-
-def test_scaling_down_is_antialiased() -> None:
-    stripes = np.zeros((64, 64), np.uint8)
-    stripes[:, ::2] = 255
-    small = pixels(encoded(Image.fromarray(stripes), "PNG"), 8, 8, 1)
-    assert np.abs(small.astype(int) - 127).max() <= 6  # without antialiasing it would be all black or all white
-
-
-def test_exif_orientation_turns_the_image_upright(photograph: Image.Image) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned by 90 degrees
-    content = encoded(photograph, "PNG", exif=exif)
-    assert np.array_equal(pixels(content, 96, 64), np.asarray(photograph.transpose(Image.Transpose.ROTATE_270)))
-    assert treatments(content, 96, 64) == ["turned upright as its EXIF orientation says"]
-
-
-def test_a_palette_is_converted_to_its_colours() -> None:
-    image = Image.new("P", (8, 8), 1)
-    image.putpalette([0, 0, 0, *RED])
-    assert (pixels(encoded(image, "PNG"), 8, 8) == RED).all()
-
-
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
-def test_transparent_pixels_are_white_whatever_colour_they_hide(mode: str) -> None:
-    image = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
-    image.paste((255, 0, 0, 255), (0, 0, 4, 8))
-    content = encoded(image.convert(mode) if mode != "P" else image.quantize(4), "PNG")
-    found = pixels(content, 8, 8)
-    assert (found[:, 4:] == WHITE).all()
-    assert not (found[:, :4] == WHITE).all()
-    assert "transparent: laid over white" in treatments(content, 8, 8)
-
-
-def test_a_png_colour_that_is_declared_transparent_is_white_too() -> None:
-    content = encoded(Image.new("RGB", (8, 8), (1, 2, 3)), "PNG", transparency=(1, 2, 3))
-    assert (pixels(content, 8, 8) == WHITE).all()
-
-
-def test_cmyk_is_converted_to_rgb() -> None:
-    content = encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "TIFF")
-    assert (pixels(content, 8, 8) == RED).all()
-    assert treatments(content, 8, 8) == ["CMYK: converted to RGB"]
-
-
-def test_of_16_bits_the_upper_8_are_taken() -> None:
-    image = Image.fromarray(np.array([[0, 255, 256, 65535]], np.uint16))
-    for format in ("PNG", "TIFF"):
-        assert pixels(encoded(image, format), 1, 4, 1).ravel().tolist() == [0, 0, 1, 255]
-
-
-@pytest.mark.parametrize(
-    ("image", "reason"),
-    [
-        (np.array([[0.0, 1.0]], np.float32), "its pixels are floating-point numbers, whose range is not known"),
-        (np.array([[0, 1 << 20]], np.int32), "its pixels are 32-bit integers, whose range is not known"),
-    ],
-)
-def test_pixels_whose_range_is_not_known_are_refused(image: np.ndarray, reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
-        pixels(encoded(Image.fromarray(image), "TIFF"), 1, 2)
-
-
-@pytest.mark.parametrize("format", ["GIF", "PNG", "WEBP"])
-def test_of_an_animation_the_first_frame_is_taken(format: str) -> None:
-    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green")]
-    content = encoded(frames[0], format, save_all=True, append_images=frames[1:])
-    assert np.abs(pixels(content, 8, 8).astype(int) - RED).max() <= 3
-    assert "animated: the first frame is taken" in treatments(content, 8, 8)
-
-
-def test_a_grey_target_keeps_one_channel(photograph: Image.Image) -> None:
-    grey = photograph.convert("L")
-    assert np.array_equal(pixels(encoded(grey, "PNG"), 64, 96, 1)[:, :, 0], np.asarray(grey))
-
-
-def test_a_very_long_image_is_cropped_without_a_huge_intermediate() -> None:
-    assert pixels(encoded(Image.new("L", (60_000, 2), 7), "PNG"), 64, 64, 1).mean() == 7
-
-
-# Damage
-
-
-@pytest.mark.parametrize(
-    ("damage", "reason"),
-    [
-        (lambda content: b"", "no image"),
-        (lambda content: b"a text that is called an image", "no image"),
-        (lambda content: content[: len(content) // 2], "truncated"),
-        (lambda content: content[:40], "."),
-    ],
-)
-@pytest.mark.parametrize("format", ["PNG", "JPEG", "GIF", "TIFF", "WEBP"])
-def test_damage_is_a_value_error_with_a_reason_of_one_line(
-    photograph: Image.Image, damage: object, reason: str, format: str
-) -> None:
-    with pytest.raises(ValueError, match=reason if format in ("PNG", "JPEG") else ".") as raised:
-        pixels(damage(encoded(photograph, format)), 64, 96)  # type: ignore[operator]
-    assert "\n" not in str(raised.value)
-
-
-def test_random_damage_never_raises_anything_else(photograph: Image.Image) -> None:
-    random, messages = np.random.default_rng(0), []
-    for format in ("PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP"):
-        content = np.frombuffer(encoded(photograph, format), np.uint8)
-        for _ in range(40):
-            damaged = content.copy()
-            damaged[random.integers(0, len(content), 20)] = random.integers(0, 256, 20)
-            try:
-                assert pixels(damaged.tobytes(), 64, 96).shape == (64, 96, 3)
-            except ValueError as error:
-                messages.append(str(error))
-    assert len(messages) > 10
-    assert all(messages)
-
-
-# The cache
 
 
 def files(folder: Path, count: int = 5) -> Files:
     for number in range(count):
         if not (folder / f"{number}.png").exists():
-            (folder / f"{number}.png").write_bytes(encoded(Image.new("L", (8, 8), 10 * number), "PNG"))
+            (folder / f"{number}.png").write_bytes(encoded(Image.new("L", (8, 8), 10 * number % 256), "PNG"))
     return Files(FileSource.of(folder / f"{number}.png", f"{number}.png") for number in range(count))
 
 
@@ -238,3 +103,270 @@ def test_a_name_is_shown_on_one_line_whatever_is_in_it() -> None:
     assert shown("Ünïcode 猫") == "Ünïcode 猫"
     assert shown(b"\xff.png".decode("utf-8", "surrogateescape")) == "\\udcff.png"
     assert len(shown("x" * 300)) == 120
+
+
+# The size of all images is guessed from the first ones
+
+
+@pytest.mark.parametrize(
+    ("last", "shape"),
+    [
+        (Image.new("L", (8, 8), 1), (41, 8, 8, 1)),
+        (Image.new("RGB", (8, 8), (1, 2, 3)), (41, 8, 8, 3)),
+        (Image.new("L", (9, 8), 1), (41, 64, 64, 1)),
+        (Image.new("RGB", (9, 8), (1, 2, 3)), (41, 64, 64, 3)),
+    ],
+)
+def test_one_image_unlike_the_first_ones_counts_for_the_size_of_all(
+    tmp_path: Path, last: Image.Image, shape: tuple[int, int, int, int]
+) -> None:
+    files(tmp_path, 40)
+    (tmp_path / "40.png").write_bytes(encoded(last, "PNG"))
+    found = decode.decode(files(tmp_path, 41), DataOptions(tmp_path / "data"))
+    assert found.shape == shape
+    images = np.fromfile(found.file, np.uint8).reshape(shape)
+    assert (images[39] == 390 % 256).all()
+    assert np.array_equal(images[40], images[40, :1, :1] * np.ones((*shape[1:3], 1), np.uint8))
+    assert images[40, 0, 0].tolist() == ([1, 2, 3] if last.mode == "RGB" else [1] * shape[3])
+
+
+def test_an_image_that_cannot_be_read_does_not_count_for_the_size_of_all(tmp_path: Path) -> None:
+    whole = encoded(Image.effect_noise((50, 50), 90).convert("RGB"), "PNG")
+    (tmp_path / "0.png").write_bytes(whole[: len(whole) // 2])
+    found = decode.decode(files(tmp_path), DataOptions(tmp_path / "data"))
+    assert found.shape == (4, 8, 8, 1)
+
+
+def test_where_no_image_can_be_read_the_reason_of_the_first_is_given(tmp_path: Path) -> None:
+    listed = Files(FileSource.of(tmp_path / name, name) for name in ("a.png", "b.png"))
+    with pytest.raises(
+        DataError, match=r"none of the training images can be read; the first is a.png \(no such file\)"
+    ):
+        decode.decode(listed, DataOptions(tmp_path / "data"))
+
+
+# Processes, threads, or one thread
+
+
+def use_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "PROCESSES_FROM", 0)
+    monkeypatch.setattr(decode, "PROCESSES_FROM_THREADS", 0)
+    monkeypatch.setattr(decode, "LARGEST_BATCH", 3)  # so that there are many, and the last is smaller
+
+
+def use_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "THREADS_FROM", 0)
+    monkeypatch.setattr(decode, "LARGEST_BATCH", 3)
+
+
+def use_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "THREADS_FROM", 1e9)
+
+
+WAYS: list[Callable[[pytest.MonkeyPatch], None]] = [use_processes, use_threads, use_one_thread]
+
+
+def mixed_images(count: int) -> Iterator[tuple[str, bytes]]:
+    """Images of several formats, sizes and treatments; each seventh is damaged."""
+    random = np.random.default_rng(0)
+    for number in range(count):
+        height, width = random.integers(5, 40, 2).tolist()
+        image = Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        content = encoded(image.quantize(16), "PNG") if number % 3 else encoded(image, "JPEG")
+        yield f"{number:03}.png", content[:60] if number % 7 == 5 else content
+
+
+@pytest.mark.parametrize("layout", ["files", "shards"])
+def test_images_reasons_and_order_are_the_same_whoever_decodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    images = list(mixed_images(60))
+    if layout == "files":
+        for name, content in images:
+            (tmp_path / name).write_bytes(content)
+        sources: decode.Sources = Files(FileSource.of(tmp_path / name, name) for name, _ in images)
+    else:
+        column = pa.array([{"bytes": content, "path": name} for name, content in images])
+        pq.write_table(pa.table({"image": column}), tmp_path / "a.parquet")
+        sources = ShardSources([tmp_path / "a.parquet"], "image", np.arange(60) % 10 != 0)
+    found = []
+    for number, way in enumerate(WAYS):
+        with monkeypatch.context() as patch:
+            way(patch)
+            found.append(decode.decode(sources, DataOptions(tmp_path / f"data{number}")))
+    kept = [number % 7 != 5 for number in range(60) if layout == "files" or number % 10 != 0]
+    for each in found:
+        assert each.kept.tolist() == kept
+        assert each.file.read_bytes() == found[0].file.read_bytes()
+        assert each.file.name == found[0].file.name  # which has the digest of all content
+        assert (each.shape, each.unreadable, each.treatments, each.sizes) == (
+            (sum(kept), 64, 64, 3), found[0].unreadable, found[0].treatments, found[0].sizes,
+        )  # fmt: skip
+    last = decode.decode_batch(list(sources)[-1:], Target(64, 64, 3), touched(tmp_path / "one"), 0)
+    assert last.kept == [True]
+    assert found[0].file.read_bytes()[-64 * 64 * 3 :] == (tmp_path / "one").read_bytes()
+
+
+def touched(file: Path) -> Path:
+    file.touch()
+    return file
+
+
+def decoding_processes() -> list[list[str]]:
+    """Python's and loky's trackers of semaphores are left out: they end with this process."""
+    lines = [child.cmdline() for child in psutil.Process().children(recursive=True)]
+    return [line for line in lines if "popen_loky_posix" in " ".join(line)]
+
+
+def test_no_process_is_left_when_the_images_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_processes(monkeypatch)
+    counts = []
+
+    class Watched(Files):
+        def __iter__(self) -> Iterator[FileSource]:
+            for file in super().__iter__():
+                counts.append(len(decoding_processes()))
+                yield file
+
+    decode.decode(Watched(files(tmp_path, 40)), DataOptions(tmp_path / "data"))
+    assert max(counts) == len(os.sched_getaffinity(0))
+    assert decoding_processes() == []
+    assert list(Path("/dev/shm").glob(f"*loky-{os.getpid()}*")) == []
+
+
+def test_few_images_start_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("joblib.externals.loky.ProcessPoolExecutor", lambda *_, **__: pytest.fail("started"))
+    assert decode.decode(files(tmp_path, 40), DataOptions(tmp_path / "data")).shape[0] == 40
+
+
+def test_a_daemon_which_may_start_no_process_decodes_in_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_processes(monkeypatch)
+    monkeypatch.setattr(decode, "current_process", lambda: SimpleNamespace(daemon=True))
+    monkeypatch.setattr("joblib.externals.loky.ProcessPoolExecutor", lambda *_, **__: pytest.fail("started"))
+    assert decode.decode(files(tmp_path, 40), DataOptions(tmp_path / "data")).shape[0] == 40
+
+
+def test_a_process_that_is_killed_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_processes(monkeypatch)
+    listed = files(tmp_path, 40)
+    listed[20] = SimpleNamespace(name="20.png", path="20.png", size=1, modified=1, read=partial(os._exit, 1))  # type: ignore[call-overload]
+    with pytest.raises(DataError, match="a process that decodes images was killed"):
+        decode.decode(listed, DataOptions(tmp_path / "data"), Target(8, 8, 1))
+    assert decoding_processes() == []
+    assert list((tmp_path / "data" / "decoded").iterdir()) == []
+
+
+def test_only_a_few_images_are_under_way_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_threads(monkeypatch)
+    under_way, most = [0], [0]
+
+    class Counted(Files):
+        def __iter__(self) -> Iterator[FileSource]:
+            for file in super().__iter__():
+                under_way[0] += 1
+                yield file
+
+        def fingerprint(self) -> str:
+            return "without iterating"
+
+    read = FileSource.read
+
+    def counted_read(self: FileSource) -> bytes:
+        most[0] = max(most[0], under_way[0])
+        under_way[0] -= 1
+        return read(self)
+
+    monkeypatch.setattr(FileSource, "read", counted_read)
+    decode.decode(Counted(files(tmp_path, 200)), DataOptions(tmp_path / "data"), Target(8, 8, 1))
+    batches = 2 * len(os.sched_getaffinity(0)) + 1
+    assert decode.TIMED <= most[0] <= decode.TIMED + 3 * batches
+
+
+# A user's script
+
+SCRIPT = """
+import sys
+from pathlib import Path
+
+from study import data
+from study.data.sources import decode
+
+print("begins", flush=True)
+decode.PROCESSES_FROM = decode.PROCESSES_FROM_THREADS = 0
+folder = Path({folder!r})
+dataset = data.load(str(folder / "images"), data.DataOptions(folder / "data"), report=lambda line: None)
+print(dataset.training.images.shape, "joblib.externals.loky" in sys.modules)
+"""
+NOTEBOOK = "import sys; exec(compile(sys.stdin.read(), '<cell>', 'exec'), globals())"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [["script.py"], ["-"], ["-c", NOTEBOOK]], ids=["file", "stdin", "notebook"])
+def test_a_script_needs_no_guard(tmp_path: Path, arguments: list[str]) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        files(tmp_path / "images" / name, 30)
+    script = SCRIPT.format(folder=str(tmp_path))
+    (tmp_path / "script.py").write_text(script)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(
+        [sys.executable, *arguments], input=script, cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("begins\n(48, 8, 8, 1) True\n", "")
+
+
+ENDLESS = """
+import time
+from pathlib import Path
+
+from study.data import DataOptions
+from study.data.sources import decode
+from study.decoding import BytesSource, Target
+
+decode.PROCESSES_FROM = decode.PROCESSES_FROM_THREADS = 0
+folder = Path({folder!r})
+
+
+class Endless:
+    def __len__(self):
+        return 1_000_000
+
+    def __iter__(self):
+        for number in range(len(self)):
+            if number == 10_000:
+                print("under way", flush=True)
+            yield BytesSource(str(number), (folder / "0.png").read_bytes())
+
+    def fingerprint(self):
+        return "endless"
+
+
+try:
+    decode.decode(Endless(), DataOptions(folder / "data"), Target(8, 8, 1))
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_everything_at_once(tmp_path: Path) -> None:
+    files(tmp_path, 1)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", ENDLESS.format(folder=str(tmp_path))],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # with a process group of its own, all of which a terminal's Ctrl-C reaches
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "under way\n"
+        children = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.communicate(timeout=60) == ("interrupted\n", "")
+    assert len(children) > len(os.sched_getaffinity(0))  # the trackers are among them
+    assert psutil.wait_procs(children, timeout=30)[1] == []
+    assert list((tmp_path / "data" / "decoded").iterdir()) == []
