@@ -251,10 +251,18 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def sentences(run: Run) -> list[str]:
     """What there is to say, one or two sentences for each kind of evidence."""
-    said: list[str] = [*(run.final or {}).get("notes", []), _on_missing_seeds(run)]
+    said: list[str] = [*_on_lost_seeds(run), *(run.final or {}).get("notes", []), _on_missing_seeds(run)]
     said += [_on_finalists(run), _on_audit(run), _on_control(run), _on_attribution(run), _on_replicates(run)]
     said += [_on_calibration(run), _on_further_search(run), _on_budget_curve(run), _on_budget(run)]
     return [sentence for sentence in said if sentence]
+
+
+def _on_lost_seeds(run: Run) -> list[str]:
+    """The seeds that the comparison is without, as a training from them was not completed."""
+    return [
+        f"Without seed {lost['seed']}: the {lost['role'].replace('_', ' ')} {lost['status']} ({lost['reason']})."
+        for lost in (run.final or {}).get("diverged", [])
+    ]
 
 
 def _on_missing_seeds(run: Run) -> str:

@@ -86,8 +86,10 @@ def find_run(path: str | Path = "latest", runs_dir: str | Path = RUNS_DIR) -> Pa
     if "://" in str(path):
         raise RunError(f"{path} is in a store; bring it here first: python -m results fetch {path}")
     place = Path(path)
-    if not place.exists() and len(place.parts) == 1 and (Path(runs_dir) / place / "study.json").exists():
-        return Path(runs_dir) / place
+    named = Path(runs_dir) / place
+    is_here = place.is_file() or (place / "study.json").exists()
+    if not is_here and len(place.parts) == 1 and (named / "study.json").exists():
+        return named
     if place.is_file() and (place.parent / "study.json").exists():
         return place.parent
     if not (place / "study.json").exists():

@@ -174,6 +174,15 @@ class FinalSeed(Model):
     accuracy: Share
 
 
+class LostTraining(Model):
+    """A final training that was not completed."""
+
+    role: str
+    seed: Integer
+    status: str
+    reason: str | None = None
+
+
 class Side(Model):
     """One recipe's results on the test set."""
 
@@ -217,6 +226,7 @@ class MetricsFile(Model):
     notes: list[str] = []
     seeds_needed: SeedsNeeded | None = None
     candidate_label_errors: list[Count] = []
+    diverged: list[LostTraining] = []
 
 
 class BaselineMetricsFile(Model):
@@ -227,6 +237,7 @@ class BaselineMetricsFile(Model):
     published_train_loss: dict[Annotated[str, Field(pattern=r"^\d{1,9}$")], FiniteFloat] = {}
     final_epochs: Count
     candidate_label_errors: list[Count] = []
+    diverged: list[LostTraining] = []
 
 
 class DataFinding(Model):

@@ -22,7 +22,7 @@ from study.command_line import flag_of
 from study.config import Config, ReproduceConfig, StudyConfig, TrainingConfig, read_yaml, to_yaml, validate
 from study.data import DataOptions
 from study.errors import StudyError, StudyInterrupted, UsageError
-from study.execution import cluster
+from study.execution import cluster, interruption
 from study.execution.exit_notice import printed_if_killed
 from study.pipeline.console import Output, StudyConsole
 from study.pipeline.estimate import estimate
@@ -350,7 +350,7 @@ def _run(request: Request, run_dir: Path | None, default_name: str, phases: Any)
     config = request.config
     was_running = cluster.is_started()
     context: RunContext[Any]
-    with printed_if_killed() as set_exit_notice:
+    with interruption.signals_raised(), printed_if_killed() as set_exit_notice:
         try:
             if run_dir is None:
                 context = start_run(config.runs_dir / (config.name or default_name), request)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -109,7 +110,7 @@ def start_ray(address: str = LOCAL) -> list[dict[str, Any]]:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL, "configure_logging": True}
     if not ray.is_initialized():
         before = set(os.environ)
-        with settings():
+        with settings(), _own_handler():
             if address == LOCAL:
                 local_ray.start(**quiet)
             else:
@@ -119,6 +120,17 @@ def start_ray(address: str = LOCAL) -> list[dict[str, Any]]:
             del os.environ[name]  # such as PYTHONBREAKPOINT; those of its own Ray may read again
     _note_processes(address)
     return [node["Resources"] for node in _nodes()]
+
+
+@contextmanager
+def _own_handler() -> Iterator[None]:
+    """At the end SIGTERM has its handler of before. Ray sets one that ends the process without a word."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def is_started() -> bool:

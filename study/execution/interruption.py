@@ -3,13 +3,14 @@
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 from ray import tune
 
+from study.errors import StudyInterrupted
 from study.execution.process_local import ProcessLocal
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -58,18 +59,7 @@ class Interruption(ProcessLocal, tune.Stopper):
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Inside, the first signal asks for a clean end; a second SIGINT is Python's KeyboardInterrupt.
-
-        The handlers of before are put back at the end. Python allows handlers in the main thread only; elsewhere, as in
-        some notebooks' kernels, signals are left alone. A SIGHUP that is ignored stays ignored: nohup has done so, and
-        the study is to outlive its terminal.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.getsignal(number) for number in SIGNALS}
-        if "SIGHUP" in signal.Signals.__members__ and before[signal.SIGHUP] == signal.SIG_IGN:
-            del before[signal.SIGHUP]
+        """Inside, the first signal asks for a clean end; a second SIGINT is Python's KeyboardInterrupt."""
 
         def ask(number: int, frame: FrameType | None) -> None:
             self.reason = signal.Signals(number).name
@@ -77,13 +67,8 @@ class Interruption(ProcessLocal, tune.Stopper):
             if self._at_once:
                 raise KeyboardInterrupt
 
-        for number in before:
-            signal.signal(number, ask)
-        try:
+        with _handled(ask):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
@@ -96,3 +81,45 @@ class Interruption(ProcessLocal, tune.Stopper):
             yield
         finally:
             self._at_once = False
+
+
+@contextmanager
+def signals_raised() -> Iterator[None]:
+    """Inside, a signal is a KeyboardInterrupt, and leaves as a StudyInterrupted that names the signal.
+
+    For what comes before and after the trainings: what has begun there is undone or is not needed.
+    """
+    came: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    try:
+        with _handled(interrupt):
+            yield
+    except KeyboardInterrupt:
+        number = came[0] if came else signal.SIGINT
+        raise StudyInterrupted(f"stopped by {signal.Signals(number).name}", number) from None
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Inside, `handler` gets the signals; those of before get them again at the end.
+
+    Python allows handlers in the main thread only; elsewhere, as in some notebooks' kernels, signals are left alone. A
+    SIGHUP that is ignored stays ignored: nohup has done so, and the study is to outlive its terminal.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    if "SIGHUP" in signal.Signals.__members__ and before[signal.SIGHUP] == signal.SIG_IGN:
+        del before[signal.SIGHUP]
+    for number in before:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)

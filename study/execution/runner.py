@@ -11,6 +11,7 @@ from ray import tune
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
+from search_spaces import SpaceError
 from study.errors import StoreError, StudyFailed
 from study.execution import cluster, trainable
 from study.execution.interruption import Interruption
@@ -62,6 +63,9 @@ def run_trials(
         (store.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     try:
         _tuner(source, setup, recorder, log, slots, interruption).fit()
+    except SpaceError as error:
+        said = f"{error}; correct the space, then resume with --accept-changed-code"
+        raise StudyFailed(said, resumable=False) from error
     except Exception as error:
         raise StudyFailed(_meaning(error)) from error
 

@@ -26,7 +26,9 @@ def find_run(run: str | Path, runs_dir: Path) -> Path:
         except results.RunError as error:
             raise UsageError(str(error)) from None
     path = Path(text)
-    return runs_dir / text if not path.exists() and (runs_dir / text).is_dir() else path
+    # A folder of the run's name here, such as one of images, is not what is meant.
+    is_here = path.is_file() or (path / "study.json").exists()
+    return runs_dir / text if not is_here and (runs_dir / text).is_dir() else path
 
 
 def _fetch(store: Store, runs_dir: Path) -> Path:

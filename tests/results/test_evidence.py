@@ -211,3 +211,11 @@ def test_the_parts_of_the_attribution_add_up_in_its_sentence(tmp_path: Path) -> 
     sentence = said(run, "Attribution")
     assert "of the winner's +13.00 points on the test set, over 2 seeds each" in sentence
     assert "+3.00 points (95% interval +2.00 to +4.00; better)" in sentence
+
+
+def test_a_seed_that_the_comparison_lost_is_named_first(tmp_path: Path) -> None:
+    lost = {"role": "tuned_baseline", "seed": 5, "status": "diverged", "reason": "loss nan at epoch 1, step 0"}
+    trials = [MadeTrial({"lr": 0.01}, [0.5])]
+    space = {"lr": FloatDistribution(1e-3, 1e-1, log=True)}
+    run = made_run(tmp_path / "run", trials, space, final=made_final(diverged=[lost]))
+    assert results.sentences(run)[0] == ("Without seed 5: the tuned baseline diverged (loss nan at epoch 1, step 0).")

@@ -194,6 +194,15 @@ def test_a_run_is_found_by_its_directory_a_file_of_it_its_name_and_latest(
     assert results.find_run("latest", runs_dir=".") == Path("made")
 
 
+def test_a_folder_of_images_with_a_runs_name_is_not_the_run(
+    run: results.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "made").mkdir(parents=True)
+    monkeypatch.chdir(elsewhere)
+    assert results.find_run("made", runs_dir=run.path.parent) == run.path
+
+
 def test_a_run_in_a_store_is_to_be_fetched_first(tmp_path: Path) -> None:
     with pytest.raises(results.RunError, match="python -m results fetch s3://bucket/made"):
         results.load_run("s3://bucket/made")

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from study.execution.interruption import Interruption
+from study.errors import StudyInterrupted
+from study.execution.interruption import Interruption, signals_raised
 
 
 @pytest.fixture
@@ -43,6 +44,23 @@ def test_a_signal_ends_work_at_once_that_is_marked_so_and_keeps_its_name() -> No
             signal.raise_signal(signal.SIGTERM)
         assert interruption.reason == "SIGTERM"
         os.kill(os.getpid(), signal.SIGTERM)  # no longer at once
+
+
+def test_before_and_after_the_phases_a_signal_is_an_interruption_that_names_it(hangup_handler: None) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    with pytest.raises(StudyInterrupted, match="stopped by SIGHUP") as ended, signals_raised():
+        signal.raise_signal(signal.SIGHUP)
+    assert ended.value.signal_number == signal.SIGHUP
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+
+
+def test_the_phases_get_their_signals_within_it() -> None:
+    interruption = Interruption()
+    with signals_raised():
+        with interruption.on_signals():
+            signal.raise_signal(signal.SIGTERM)
+        assert interruption.reason == "SIGTERM"
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
 def test_the_end_of_the_search_lifts_its_budget_and_no_signal() -> None:

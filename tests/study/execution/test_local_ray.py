@@ -103,7 +103,7 @@ def test_settings_are_put_back_and_a_users_own_wins(monkeypatch: pytest.MonkeyPa
 
 # One Ray, asked for all that matters in its processes.
 PROBE = """
-import json, os, sys
+import json, os, signal, sys
 
 import ray
 
@@ -115,12 +115,14 @@ def look():
 
 before = dict(os.environ)
 nodes = cluster.start_ray()
+handler = signal.getsignal(signal.SIGTERM)
 package, nice, path, session = ray.get(ray.remote(look).remote())
 sockets = ray._private.worker._global_node.get_session_dir_path()
 cluster.stop_ray()
 print(json.dumps({
     "cpus": nodes[0]["CPU"], "package": package, "nice": nice, "path": path, "sockets": sockets, "folder": os.getcwd(),
     "own_session": session != os.getsid(0), "environment_changed": dict(os.environ) != before,
+    "handler_kept": handler == signal.SIG_DFL,
 }))
 """
 
@@ -162,6 +164,7 @@ def test_ray_offers_what_the_process_may_use_from_where_it_can(probed: dict[str,
     assert probed["nice"] == 0
     assert not probed["environment_changed"]
     assert probed["own_session"]
+    assert probed["handler_kept"]
     assert str(probed["sockets"]).startswith("/tmp/ray/")
 
 
