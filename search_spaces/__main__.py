@@ -6,8 +6,10 @@ python -m search_spaces --show cnn --samples 5
 
 import argparse
 import inspect
+import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
@@ -79,6 +81,7 @@ def written(value: object) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    _tolerate_any_output()
     parser = argparse.ArgumentParser(prog="python -m search_spaces", description=__doc__.split("\n")[0])
     parser.add_argument(
         "--show",
@@ -96,8 +99,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
             console.print(*overview(asked.seed), sep="\n")
         else:
             console.print(*samples(asked.show, asked.samples, asked.seed), sep="\n")
+        sys.stdout.flush()
     except ValueError as error:
-        parser.error(f"argument --show: {error}")
+        said = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in str(error))
+        parser.exit(2, f"{parser.prog}: argument --show: {said}\n")
+    except OSError as error:  # such as a full disk, or a reader that has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            parser.exit(1, f"{parser.prog}: {error.strerror or error}\n")
+
+
+def _tolerate_any_output() -> None:
+    """Characters that the terminal's encoding lacks become escapes; without a standard output nothing is said."""
+    if sys.stdout is None:  # closed by the shell, as in `>&-`
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    elif isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

@@ -146,7 +146,9 @@ def run_command(program: str, function: Callable[[], int]) -> int:
 
     tolerate_any_output()
     try:
-        return function()
+        code = function()
+        sys.stdout.flush()
+        return code
     except StudyInterrupted as error:
         return _say(program, str(error), 128 + error.signal_number)
     except StudyFailed as error:
@@ -158,6 +160,10 @@ def run_command(program: str, function: Callable[[], int]) -> int:
     except BrokenPipeError:
         discard_output()
         return 141
+    except OSError as error:  # such as a standard output whose disk is full
+        discard_output()
+        said = error.strerror or str(error)
+        return _say(program, f"{error.filename}: {said}" if error.filename else said, 1)
 
 
 def _say(program: str, message: str, code: int) -> int:

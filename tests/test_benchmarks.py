@@ -2,15 +2,17 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import gpu, label_errors, same_recipe, search_quality
+from benchmarks import gpu, label_errors, same_recipe, search_quality, whole_job
 from benchmarks.curves import EPOCHS, RECIPES, drawn
 from benchmarks.estimate import off_by
 from benchmarks.schedulers import POLICIES, SAMPLES, Curves, Promotion, Tpe, load_curves, shuffled, simulate
@@ -146,3 +148,12 @@ def test_the_parts_of_the_gpu_benchmark_with_several_processes_run_in_small_on_a
     monkeypatch.setattr(sys, "argv", ["gpu", "--dry-run", "--out", str(out), "--parts", *parts])
     assert gpu.main() == 0
     assert list(json.loads(out.read_text())["parts"]) == parts
+
+
+def test_a_busy_clock_counts_what_the_machine_computes() -> None:
+    with whole_job.BusyClock() as clock:
+        began = time.time()
+        while time.time() < began + 1.5:
+            pass
+    share = clock.share(began, time.time())
+    assert 0.5 / os.cpu_count() < share <= 1.05

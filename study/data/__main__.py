@@ -9,15 +9,16 @@ Without a data set, the names that are known are listed.
 import json
 import re
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from study.command_line import Parser
-from study.errors import DataError
+from study.command_line import Parser, printable, run_command
 
 if TYPE_CHECKING:
     from study.data.checks import Findings
@@ -43,6 +44,10 @@ def flags() -> Parser:
 
 def main(command: Sequence[str] | None = None) -> int:
     arguments = flags().parse_args(command)
+    return run_command("study.data", lambda: _describe(arguments))
+
+
+def _describe(arguments: Namespace) -> int:
     # What is heavy is not needed for --help.
     from study import data
     from study.data import DataOptions, checks, test_set
@@ -51,31 +56,27 @@ def main(command: Sequence[str] | None = None) -> int:
         print("\n".join(data.DATASETS))
         return 0
     console = Console(stderr=arguments.json, soft_wrap=True, highlight=False)
-    try:
-        options = DataOptions(
-            arguments.data_dir,
-            arguments.image_size,
-            arguments.skip_unreadable,
-            arguments.validation_share,
-            arguments.test_share,
-            arguments.split_seed,
-        )
-        dataset = data.load(arguments.dataset, options, lambda line: console.print(line, markup=False))
-        findings = checks.inspect(dataset)
-        if arguments.json:
-            print(json.dumps(findings.as_dict()))
-            return 0
-        slug = re.sub(r"\W+", "-", dataset.name).strip("-")
-        folder = arguments.pictures or options.cache_dir / "pictures" / slug
-        _print(findings, console)
-        pictures = checks.write_pictures(findings, folder)
-        if findings.test.leaked:
-            pictures.append(folder / "test-also-in-training.png")
-            test_set.write_picture(findings, pictures[-1])
-        console.print(f"Pictures: {', '.join(map(str, pictures))}", markup=False)
-    except DataError as error:
-        print(f"study.data: {error}", file=sys.stderr)
-        return 2
+    options = DataOptions(
+        arguments.data_dir,
+        arguments.image_size,
+        arguments.skip_unreadable,
+        arguments.validation_share,
+        arguments.test_share,
+        arguments.split_seed,
+    )
+    dataset = data.load(arguments.dataset, options, lambda line: console.print(printable(line), markup=False))
+    findings = checks.inspect(dataset)
+    if arguments.json:
+        print(json.dumps(findings.as_dict()))
+        return 0
+    slug = re.sub(r"\W+", "-", dataset.name).strip("-")
+    folder = arguments.pictures or options.cache_dir / "pictures" / slug
+    _print(findings, console)
+    pictures = checks.write_pictures(findings, folder)
+    if findings.test.leaked:
+        pictures.append(folder / "test-also-in-training.png")
+        test_set.write_picture(findings, pictures[-1])
+    console.print(f"Pictures: {', '.join(map(str, pictures))}", markup=False)
     return 0
 
 
@@ -83,17 +84,16 @@ def _print(findings: "Findings", console: Console) -> None:
     dataset, spec = findings.dataset, findings.dataset.spec
     counts = {**findings.counts, "test": findings.test.counts}
     colour = "grey" if spec.channels == 1 else "RGB"
-    console.print(
-        f"{dataset.name}: {spec.num_classes} classes, {spec.height} x {spec.width} pixels, {colour}", markup=False
-    )
+    size = f"{spec.num_classes} classes, {spec.height} x {spec.width} pixels, {colour}"
+    console.print(printable(f"{dataset.name}: {size}"), markup=False)
     console.print(f"mean {_numbers(spec.mean)}, standard deviation {_numbers(spec.std)} of the training images")
     table = Table("class", *(f"{part}" for part in counts))
     for label, name in enumerate(dataset.class_names):
-        table.add_row(name, *(f"{own[label]:,}" for own in counts.values()))
+        table.add_row(Text(printable(name)), *(f"{own[label]:,}" for own in counts.values()))
     table.add_row("all", *(f"{sum(own):,}" for own in counts.values()), style="bold")
     console.print(table)
     for line in sentences(findings):
-        console.print(line, markup=False)
+        console.print(printable(line), markup=False)
 
 
 def sentences(findings: "Findings") -> list[str]:

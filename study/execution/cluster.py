@@ -60,7 +60,7 @@ def code() -> list[Path]:
     return [Path(place) for spec in specs if spec for place in spec.submodule_search_locations or []]
 
 
-# What Ray reads from the environment; each is documented by Ray. A user's own setting wins.
+# What Ray, and OpenMP in its workers, read from the environment; each is documented there. A user's own setting wins.
 SETTINGS = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -70,6 +70,8 @@ SETTINGS = {
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # they are handled: the event log has them, too
     # At Ray's 15 a thread that launches GPU kernels starves beside any busy process.
     "RAY_worker_niceness": "0",
+    # Threads of a training that wait for each other leave their CPU to another training.
+    "OMP_WAIT_POLICY": "passive",
     # Workers that have timed the first steps wait for the final's evaluation, for which others would import torch anew.
     "RAY_num_workers_soft_limit": "16",
 }

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from study.config import StudyConfig
 from study.errors import StudyFailed
 from study.execution.probe import time_recipes
 from study.pipeline.make_problem import sample_recipes
@@ -101,14 +100,16 @@ class _Trainings:
     start: float
 
     def span(self, least: list[float], most: list[float], images: float) -> tuple[float, float]:
-        """Seconds of trainings whose recipes take so many seconds per image."""
-        return _plus((self._seconds(least, images), self._seconds(most, images)), self.start)
+        """Seconds of trainings whose recipes take so many seconds per image.
 
-    def _seconds(self, per_image: list[float], images: float) -> float:
-        """As long as the longest training, or as their share of the slots."""
-        config: StudyConfig = self.context.config
-        trainings = [each * config.final_epochs * images for each in per_image] * config.final_seeds
-        return max(max(trainings), sum(trainings) / self.context.slots.count)
+        At most as long as the longest training; at least, where that one can use all CPUs, their share of the slots.
+        """
+        slots, seeds = self.context.slots, self.context.config.final_seeds
+        faster = self.context.threads_of(len(least) * seeds) / slots.threads
+        every = self.context.config.final_epochs * images
+        low = max(seeds * sum(least) / slots.count, max(least) / faster)
+        high = max(seeds * sum(most) / slots.count, max(most))
+        return _plus((low * every, high * every), self.start)
 
 
 def _plus(span: tuple[float, float], seconds: float) -> tuple[float, float]:

@@ -86,13 +86,20 @@ class RunContext(Generic[Config]):
             validation=validation,
             spec=self.dataset.spec,
             store=folder.store,
-            threads=self.slots.threads,
             gpu=self.slots.gpus > 0,
             trainer=self.config.trainer,
             metrics=measured_each_epoch(getattr(self.config, "metric", "accuracy")),
             **UserCode.of(self.config).for_workers(),
-            **{"checkpoint_epochs": (), "keep_weights": False, **options},
+            **{"checkpoint_epochs": (), "keep_weights": False, "threads": self.slots.threads, **options},
         )
+
+    def threads_of(self, trainings: int) -> int:
+        """Threads of each of some planned trainings: all of the study's CPUs where no other training waits for one, so
+        that the last one leaves none idle; on a cluster, whose nodes others use as well, those of a slot."""
+        alone = getattr(self.config, "address", cluster.LOCAL) == cluster.LOCAL and not self.slots.gpus
+        if not alone or trainings > self.slots.count:
+            return self.slots.threads
+        return max(self.slots.threads, int(self.slots.count * self.slots.cpus))
 
 
 StudyContext = RunContext[StudyConfig]

@@ -6,6 +6,9 @@
 The split is one uint8 tensor on the device and a batch is an index lookup; there is no DataLoader and no per-image
 Python. A Training knows nothing of Ray. Its state can be saved after any step and restored bit for bit (on the CPU).
 
+On a CPU the passes of a batch are spread over as many threads as torch is set to use; networks for which this is
+possible (lanes.py) come out the same, bit for bit, on any number of threads.
+
 A GPU does many steps between two looks at their losses, and gathers their images at once. Order and augmentation are
 drawn on the CPU, so that a seed gives the same batches on each device. Where the network draws as well (dropout), a GPU
 does so with a generator of its own, and the batches of a CPU, which has one generator for both, are others.
@@ -29,6 +32,7 @@ from study.data.dataset import CIFAR10, ImageSpec, Split
 from study.recipe import Recipe
 from study.training import augmentation, devices, models
 from study.training.checks import check_recipe
+from study.training.lanes import Lanes
 from study.training.metrics import measure, measured_each_epoch
 from study.training.optimizers import OPTIMIZERS
 from study.training.schedules import lr_factor
@@ -150,6 +154,7 @@ class Training:
         self._trained = min(self.steps * recipe.batch_size, len(train.labels))  # images of an epoch
         whole_batch = not on_cpu or has_batch_norm
         self._pass = recipe.batch_size if whole_batch else min(recipe.batch_size, IMAGES_A_PASS)
+        self._lanes = Lanes(self.model) if on_cpu and models.in_lanes(recipe) else None
         steps = 1 if on_cpu else max(1, GPU_STRETCH_PIXELS // (spec.height * spec.width * recipe.batch_size))
         self._stretch = steps * recipe.batch_size  # images between two looks at the losses
         self._draws_in_each_step = augmentation.draws_in_each_step(recipe)
@@ -193,7 +198,8 @@ class Training:
         started, before = time.perf_counter(), self._seconds
         number, size = self.epoch, self.recipe.batch_size
         self.model.train()
-        with self._own_generator(), self._own_convolutions(), devices.without_tf32(self.device):
+        threads = nullcontext() if self._lanes is None else self._lanes.running()
+        with self._own_generator(), self._own_convolutions(), devices.without_tf32(self.device), threads:
             if self.step == 0:
                 self._order = self._new_order()
             while self.step < self.steps:
@@ -285,20 +291,31 @@ class Training:
         images = augmentation.augment(images, recipe, "normalized")
         images, targets = augmentation.blend(images, labels, recipe, self.spec.num_classes)
         self.optimizer.zero_grad()
-        losses = []
-        for part, wanted in zip(torch.split(images, self._pass), torch.split(targets, self._pass), strict=True):
-            with self._autocast():
-                loss = self._loss(self.model(part), wanted)
-            if len(part) < len(images):
-                loss = loss * (len(part) / len(images))
-            loss.backward(self._loss_scale)  # type: ignore[no-untyped-call]
-            losses.append(loss.detach())
+        losses = self._backward(images, targets)
         if self._loss_scale is not None:
             torch._foreach_div_(
                 [each.grad for each in self.model.parameters() if each.grad is not None], self._loss_scale
             )
         self.optimizer.step()
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+    def _backward(self, images: Tensor, targets: Tensor) -> list[Tensor]:
+        """Sets the gradients of a batch; the losses of its passes, detached, which add up to that of the batch."""
+
+        def loss_of(part: Tensor, wanted: Tensor) -> Tensor:
+            with self._autocast():
+                loss = self._loss(self.model(part), wanted)
+            return loss if len(part) == len(images) else loss * (len(part) / len(images))
+
+        passes = list(zip(torch.split(images, self._pass), torch.split(targets, self._pass), strict=True))
+        if len(passes) > 1 and self._lanes is not None and self._lanes.are_several:
+            return self._lanes.backward(loss_of, passes, self.arithmetic.autocast or torch.float32)
+        losses = []
+        for part, wanted in passes:
+            loss = loss_of(part, wanted)
+            loss.backward(self._loss_scale)  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+        return losses
 
     def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The mean over the images; with class weights the weighted sum over their number, so that the passes of a
@@ -311,9 +328,10 @@ class Training:
 
     def _autocast(self) -> AbstractContextManager[None]:
         """Mixed precision where the recipe says so."""
-        # A disabled autocast costs 2% of a step on few images.
+        # A disabled autocast costs 2% of a step on few images. Its cache of weights is one for all threads.
         dtype = self.arithmetic.autocast
-        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
+        cached = None if self._lanes is None else False
+        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype, cache_enabled=cached)
 
     def _normalized(self, pixels: Tensor) -> Tensor:
         """uint8 or float32 [B, C, H, W] in [0, 255] to float32 of the same shape, in the network's memory format."""
@@ -354,9 +372,16 @@ class Training:
         self.model.eval()
         as_many = EVALUATION_BATCH[self.device.type] * EVALUATION_PIXELS // (self.spec.height * self.spec.width)
         size = max(1, min(EVALUATION_BATCH[self.device.type], as_many))
+        batches = torch.split(pixels.permute(0, 3, 1, 2), size)
+        if self._lanes is None:
+            return torch.cat([self._logits_of(batch) for batch in batches]).float()
+        with self._lanes.running():
+            return torch.cat(self._lanes.map(self._logits_of, batches)).float()
+
+    def _logits_of(self, batch: Tensor) -> Tensor:
+        """[B, classes] for pixels uint8 [B, C, H, W]."""
         with torch.inference_mode(), devices.without_tf32(self.device), self._autocast():
-            batches = torch.split(pixels.permute(0, 3, 1, 2), size)
-            return torch.cat([self.model(self._normalized(batch.to(self.device))) for batch in batches]).float()
+            return self.model(self._normalized(batch.to(self.device)))  # type: ignore[no-any-return]
 
 
 def normalization(recipe: Recipe, spec: ImageSpec) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -65,6 +65,8 @@ def run_trainings(
 ) -> list[FinishedTraining]:
     """Trains each of `planned` to its end, as many at once as there are slots. What has ended already is not repeated.
 
+    Few trainings use more threads than their slots have CPUs, so that the last one leaves none idle.
+
     Args:
         planned: all with the same number of epochs, and of the same fold.
         phase: the folder in the run directory; it gets epochs.jsonl, and its store finished networks.
@@ -94,6 +96,7 @@ def run_trainings(
                 on_all_training_images=options.on_all_training_images,
                 fold=fold,
                 keep_weights=options.keep_weights,
+                threads=context.threads_of(len(planned)),
             )
             with progress.live():
                 source = TrialSource(ListSearcher(configs), None, len(left))

@@ -31,25 +31,28 @@ class Family:
         uses: the Recipe fields of which this family, unlike some others, makes use.
         check: (recipe, spec) -> None; raises RecipeError where the family cannot have these fields on such images.
         takes_options: whether it gets the Recipe's `model.<name>` options as keyword arguments.
+        in_lanes: whether several threads may call the network at once (see lanes.py): it keeps nothing between calls,
+            and draws in lanes.Dropout only.
     """
 
     build: "Callable[[Recipe, ImageSpec, Tensor], nn.Module]"
     uses: tuple[str, ...]
     check: "Callable[[Recipe, ImageSpec], None]" = _any_size
     takes_options: bool = False
+    in_lanes: bool = False
 
 
-def _family(module: str, uses: tuple[str, ...], *, takes_options: bool = False) -> Family:
+def _family(module: str, uses: tuple[str, ...], **more: bool) -> Family:
     """The family whose `build` and `check` stand in study/training/models/<module>.py."""
 
     def of_module(function: str) -> Callable[..., Any]:
         return lambda *arguments: getattr(import_module(f"{__name__}.{module}"), function)(*arguments)
 
-    return Family(of_module("build"), uses, of_module("check"), takes_options)
+    return Family(of_module("build"), uses, of_module("check"), **more)
 
 
 MODELS: dict[str, Family] = {
-    "cnn": _family("cnn", uses=("channels", "kernel", "padding", "hidden", "batch_norm", "dropout")),
+    "cnn": _family("cnn", uses=("channels", "kernel", "padding", "hidden", "batch_norm", "dropout"), in_lanes=True),
     "fast": _family("fast", uses=("channels", "whitening")),
     "resnet18": _family("resnet", uses=("pretrained",)),
     "vgg11_bn": _family("vgg", uses=("dropout", "pretrained")),
@@ -67,6 +70,12 @@ OWN = _family("user_network", uses=(), takes_options=True)
 def family(model: str) -> Family:
     """The family of a Recipe's `model`: a name in MODELS, LIBRARY:NAME, or a reference to a network of one's own."""
     return MODELS[model] if model in MODELS else LIBRARIES.get(model.partition(":")[0], OWN)
+
+
+def in_lanes(recipe: "Recipe") -> bool:
+    """Whether the passes of a batch may be computed by several threads, with the same result for any number."""
+    batch_norm = recipe.batch_norm and "batch_norm" in family(recipe.model).uses
+    return family(recipe.model).in_lanes and not batch_norm
 
 
 def build(recipe: "Recipe", spec: "ImageSpec", train_images: "Tensor") -> "nn.Module":

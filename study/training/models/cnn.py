@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from study.data.dataset import ImageSpec
 from study.errors import RecipeError
 from study.recipe import Recipe
+from study.training.lanes import Dropout
 
 
 def build(recipe: Recipe, spec: ImageSpec, train_images: Tensor) -> nn.Module:
@@ -57,9 +58,9 @@ class Cnn(nn.Sequential):
         layers.append(nn.Flatten())
         units = channels * height * width
         for out in map(int, recipe.hidden.split("-")):
-            layers += [nn.Dropout(recipe.dropout), nn.Linear(units, out), nn.ReLU()]
+            layers += [Dropout(recipe.dropout, units), nn.Linear(units, out), nn.ReLU()]
             units = out
-        layers += [nn.Dropout(recipe.dropout), nn.Linear(units, spec.num_classes)]
+        layers += [Dropout(recipe.dropout, units), nn.Linear(units, spec.num_classes)]
         if recipe.dropout == 0:
-            layers = [layer for layer in layers if not isinstance(layer, nn.Dropout)]
+            layers = [layer for layer in layers if not isinstance(layer, Dropout)]
         super().__init__(*layers)

@@ -198,7 +198,9 @@ def test_json_is_one_object_and_no_picture_is_written(tmp_path: Path, capsys: py
 def test_a_data_set_that_is_not_there_ends_the_command_with_2_and_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([str(tmp_path / "nothing")]) == 2
+    with pytest.raises(SystemExit) as ended:
+        main([str(tmp_path / "nothing")])
+    assert ended.value.code == 2
     error = capsys.readouterr().err
     assert error.startswith("study.data: data set ")
     assert error.count("\n") == 1

@@ -54,3 +54,27 @@ def test_an_ascii_terminal_gets_escapes() -> None:
     done = subprocess.run([sys.executable, "-c", LONG, "plain"], env=environment, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"the study has ended\n")
     assert done.stdout.startswith(b"line 0 \\u2013 \\xe9\n")
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "said"),
+    [(">&-", 0, ""), (">/dev/full", 1, "{program}: No space left on device\n"), ("| head -n 1 >/dev/null", 0, "")],
+)
+@pytest.mark.parametrize(
+    ("command", "program"), [("study.data", "study.data"), ("search_spaces --show fast", "python -m search_spaces")]
+)
+def test_a_listing_that_cannot_be_written_is_one_line(
+    redirection: str, code: int, said: str, command: str, program: str
+) -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m {command} {redirection}", shell=True, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (code, said.format(program=program))
+
+
+def test_a_list_of_spaces_has_escapes_on_an_ascii_terminal() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "search_spaces", "--show", "fast"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\xd7" in done.stdout
