@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
-from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 from sklearn.datasets import load_sample_image
 
@@ -59,25 +59,32 @@ def main() -> None:
     arguments = parser.parse_args()
     table = Table("images", "Pillow, images/s", "suite, images/s", "ratio", "again, ms", title=f"{os.cpu_count()} CPUs")
     images = arguments.images
-    for side, count in ((32, 10 * images), (32, 100 * images), (500, images)):
-        for suffix in ("jpg", "png"):
-            with tempfile.TemporaryDirectory() as name:
-                files = write(Path(name), count, side, suffix)
-                of_pillow, of_suite, again = [], [], []
-                for repeat in range(arguments.repeats):
-                    options = DataOptions(Path(name) / f"data{repeat}", image_size=SIZE)
-                    for seconds, work in (
-                        (of_pillow, lambda files=files: alone(files)),
-                        (of_suite, lambda files=files, options=options: decode(files, options)),
-                        (again, lambda files=files, options=options: decode(files, options)),
-                    ):
-                        began = time.perf_counter()
-                        work()
-                        seconds.append(time.perf_counter() - began)
-            pillow, suite = count / min(of_pillow), count / min(of_suite)
-            row = [f"{count:,} of {side} x {side} {suffix}", f"{pillow:,.0f}", f"{suite:,.0f}", f"{suite / pillow:.2f}"]
-            table.add_row(*row, f"{1000 * min(again):.0f}")
-    Console().print(table)
+    # Live, so that Ctrl-C leaves the rows that are finished.
+    with Live(table, auto_refresh=False) as live:
+        for side, count in ((32, 10 * images), (32, 100 * images), (500, images)):
+            for suffix in ("jpg", "png"):
+                with tempfile.TemporaryDirectory() as name:
+                    files = write(Path(name), count, side, suffix)
+                    of_pillow, of_suite, again = [], [], []
+                    for repeat in range(arguments.repeats):
+                        options = DataOptions(Path(name) / f"data{repeat}", image_size=SIZE)
+                        for seconds, work in (
+                            (of_pillow, lambda files=files: alone(files)),
+                            (of_suite, lambda files=files, options=options: decode(files, options)),
+                            (again, lambda files=files, options=options: decode(files, options)),
+                        ):
+                            began = time.perf_counter()
+                            work()
+                            seconds.append(time.perf_counter() - began)
+                pillow, suite = count / min(of_pillow), count / min(of_suite)
+                row = [
+                    f"{count:,} of {side} x {side} {suffix}",
+                    f"{pillow:,.0f}",
+                    f"{suite:,.0f}",
+                    f"{suite / pillow:.2f}",
+                ]
+                table.add_row(*row, f"{1000 * min(again):.0f}")
+                live.refresh()
 
 
 if __name__ == "__main__":

@@ -115,8 +115,9 @@ def _read_header(source: Source) -> tuple[int, int, bool] | None:
     try:
         with Image.open(io.BytesIO(source.read())) as image:
             width, height = image.size
-            if image.getexif().get(0x0112, 1) >= 5:  # turned by 90 degrees
-                width, height = height, width
+            # Only where it changes the target, as Pillow decodes a PNG to find that it has no EXIF.
+            if height != width and max(image.size) <= LARGEST_OWN_SIZE and image.getexif().get(0x0112, 1) >= 5:
+                width, height = height, width  # turned by 90 degrees
             return height, width, is_grey(image)
     except Exception:
         # Damage is reported, with its reason, when the image is decoded.
