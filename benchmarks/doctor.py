@@ -50,6 +50,7 @@ class Study:
         diverged: the numbers of trials that diverged.
         losses: training and validation loss at the end.
         final: the winner's true test accuracy and the epochs of the final, if there was one.
+        final_loss: the training loss that the winner's final training ended with; the search's is in `losses`.
         counts: training images by class, if they were counted.
     """
 
@@ -59,6 +60,7 @@ class Study:
     diverged: frozenset[int] = frozenset()
     losses: tuple[float, float] = (0.95, 1.0)
     final: tuple[float, int] | None = None
+    final_loss: float | None = None
     counts: Mapping[str, int] | None = None
 
 
@@ -83,6 +85,11 @@ def tested(drop: float, epochs: int, random: np.random.Generator) -> Study:
     """The final's true test accuracy is `drop` below the winner's true validation accuracy."""
     study = leaders(0.0, random)
     return replace(study, final=(0.8 - drop, epochs))
+
+
+def retrained(final_loss: float, random: np.random.Generator) -> Study:
+    """The winner's training loss was 0.95 in the search and is `final_loss` after the final."""
+    return replace(tested(0.0, 30, random), final_loss=final_loss)
 
 
 def rungs_say_nothing(random: np.random.Generator) -> Study:
@@ -135,6 +142,8 @@ CASES = [
     Case("validation above test", "test 8 points lower", True, partial(tested, 0.08, 30)),
     Case("validation above test", "equal; the best of 40 is lucky", False, partial(tested, 0.0, 30)),
     Case("validation above test", "a final of fewer epochs, 8 points lower", False, partial(tested, 0.08, 5)),
+    Case("a final training failed", "training loss 2.3, in the search 0.95", True, partial(retrained, 2.3)),
+    Case("a final training failed", "training loss 1.1, in the search 0.95", False, partial(retrained, 1.1)),
     Case("stopped on noise", "the first rung says nothing of the end", True, rungs_say_nothing),
     Case("stopped on noise", "the first rung orders as the end does", False, base),
     Case("best on an edge", "the optimum beyond the upper edge", True, partial(base, peak=1.05)),
@@ -204,10 +213,12 @@ def _run(study: Study, trials: pd.DataFrame, epochs: pd.DataFrame, random: np.ra
         right = random.binomial(TEST, accuracy + random.normal(0, SEEDS)) / TEST
         side = {"recipe": recipe, "accuracy": right, "n": TEST, "seeds": [{"seed": 1, "accuracy": right}]}
         final = {"winner": side, "baseline": side, "verdict": "better", "final_epochs": length}
-    nothing = pd.DataFrame()
+    nothing, trained_again = pd.DataFrame(), pd.DataFrame()
+    if study.final_loss is not None:
+        trained_again = pd.DataFrame([{"role": "winner", "seed": 1, "train_loss": study.final_loss}])
     return Run(
         path=Path("made"), study=about, status="finished", metric=ACCURACY, trials=trials, epochs=epochs, best=None,
-        final=final, final_epochs=nothing, predictions=None, finalist_epochs=nothing, audit_epochs=nothing,
+        final=final, final_epochs=trained_again, predictions=None, finalist_epochs=nothing, audit_epochs=nothing,
         data=None if study.counts is None else {"counts": {"training": study.counts}}, control=None,
         tuned_baseline=None, dropped=(),
     )  # fmt: skip
