@@ -7,6 +7,7 @@ Further arguments are those of study.run. Busy is what all processes of the mach
 may run beside it.
 """
 
+import argparse
 import json
 import subprocess
 import sys
@@ -62,7 +63,7 @@ def busy_by_phase(run_dir: Path, clock: BusyClock) -> dict[str, dict[str, float]
     return found
 
 
-def main(arguments: list[str]) -> dict[str, Any]:
+def measure(arguments: list[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         place = ["--runs-dir", folder, "--name", "timed", "--progress", "none"]
         began = time.perf_counter()
@@ -78,5 +79,11 @@ def main(arguments: list[str]) -> dict[str, Any]:
     return {"wall": wall, "phases": phases, "metrics": accuracies}
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    _, arguments = parser.parse_known_args()
+    measure(arguments or ["--samples", "20"])
+
+
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["--samples", "20"])
+    main()
