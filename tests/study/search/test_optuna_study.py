@@ -436,9 +436,12 @@ def test_further_recipes_are_the_trials_after_the_first() -> None:
 def test_a_search_stops_at_its_target(mode: Any, values: tuple[float, float], reached: float) -> None:
     metric = Metric("accuracy", mode, lambda labels, probabilities: 0.0, "{:.3f}")
     interruption = Interruption()
-    target = StopAt(reached, replace(PROBLEM, metric=metric), interruption)
+    target = StopAt(reached, replace(PROBLEM, metric=metric), interruption, [])
     asked = []
     for number, value in enumerate(values):
         target.apply(epoch(number, 1, value))
         asked.append(interruption.reason)
     assert asked == [None, "target reached"]
+    assert target.is_reached
+    resumed = StopAt(reached, replace(PROBLEM, metric=metric), Interruption(), [epoch(0, 1, values[1])])
+    assert resumed.is_reached

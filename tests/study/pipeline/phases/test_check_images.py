@@ -11,6 +11,7 @@ from PIL import Image
 from results import schema
 from study import data
 from study.data import DataOptions, checks
+from study.execution.interruption import Interruption
 from study.pipeline.phases.check_images import CheckImages
 
 
@@ -22,6 +23,7 @@ def context(tmp_path: Path) -> Any:
         run_dir=tmp_path,
         dataset=data.load("digits", DataOptions(tmp_path / "data_dir")),
         output=SimpleNamespace(say=lines.append),
+        interruption=Interruption(),
         lines=lines,
     )
 
