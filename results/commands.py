@@ -190,11 +190,14 @@ def run_export(asked: argparse.Namespace) -> None:
 def _export_optuna(run: Run, output: Path) -> None:
     import optuna
 
+    from results.optuna_storage import opened
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     output.touch()  # a directory that is not there is said in a line, before SQLite says it in many
     exported = run.to_optuna()
-    study = optuna.create_study(study_name=run.name, storage=f"sqlite:///{output}", direction=exported.direction)
-    study.add_trials(exported.trials)
+    with opened(f"sqlite:///{output}") as storage:
+        study = optuna.create_study(study_name=run.name, storage=storage, direction=exported.direction)
+        study.add_trials(exported.trials)
 
 
 def run_list(asked: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 import results
 import search_spaces
+from results.optuna_storage import opened
 from study.config import StudyConfig
 from study.errors import RecipeError, UsageError
 from study.pipeline.find_run import find_run
@@ -83,18 +84,17 @@ def _from_optuna(text: str, file: Path, problem: SearchProblem) -> EarlierStudy:
                     raise UsageError(f"--warm-start {text}: {file} is no database of Optuna")
                 with closing(sqlite3.connect(copied)) as copy:
                     database.backup(copy)
-            storage = optuna.storages.RDBStorage(f"{SQLITE}{copied}")
-            study = _chosen(text, storage)
-            trials = study.get_trials(deepcopy=False)
-            storage.remove_session()
-            storage.engine.dispose()
+            with opened(f"{SQLITE}{copied}") as storage:
+                study = _chosen(text, storage)
+                trials = study.get_trials(deepcopy=False)
+                directions, name = study.directions, study.study_name
         except (sqlite3.Error, RuntimeError, KeyError) as error:
             raise UsageError(f"--warm-start {text} cannot be read: {' '.join(str(error).split())[:200]}") from None
-    if len(study.directions) > 1:
-        raise UsageError(f"--warm-start {text}: study {study.study_name} has several objectives; allowed: one")
+    if len(directions) > 1:
+        raise UsageError(f"--warm-start {text}: study {name} has several objectives; allowed: one")
     wanted = StudyDirection.MAXIMIZE if problem.metric.mode == "max" else StudyDirection.MINIMIZE
-    if study.direction != wanted:
-        theirs, ours = study.direction.name.lower(), wanted.name.lower()
+    if directions[0] != wanted:
+        theirs, ours = directions[0].name.lower(), wanted.name.lower()
         raise UsageError(f"--warm-start {text}: its study has direction {theirs}, {problem.metric.name} has {ours}")
     ended = [_of_optuna(trial) for trial in trials if trial.state in STATUS_OF]
     return EarlierStudy(text, ended, same_measure=True)

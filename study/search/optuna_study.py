@@ -18,6 +18,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from results.events import EpochFinished, Event, Status, TrialEnded, TrialPaused, TrialPromoted, TrialStarted
+from results.optuna_storage import opened
 from search_spaces import Draw
 from study.errors import EventLogError, UsageError
 from study.recipe import Recipe
@@ -362,11 +363,8 @@ def check_database(url: str, name: str) -> None:
         UsageError: its driver is not installed, it does not answer, or it has such a study.
     """
     try:
-        with quiet_optuna():
-            storage = RDBStorage(url)
-        taken = name in {study.study_name for study in storage.get_all_studies()}
-        storage.remove_session()
-        storage.engine.dispose()
+        with quiet_optuna(), opened(url) as storage:
+            taken = name in {study.study_name for study in storage.get_all_studies()}
     except ImportError as error:
         raise UsageError(f"--storage-url {url}: {str(error).splitlines()[0]}") from None
     except Exception as error:

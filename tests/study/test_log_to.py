@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
-import optuna
 import pytest
 from offline_wandb import history
 from other_warnings import other_peoples_warnings
+from stored_study import stored_trials
 
 import results
 from benchmarks.chaos import one_thread
@@ -129,9 +129,9 @@ def test_the_team_database_has_the_study_under_the_runs_name_with_all_trials_onc
     logged: tuple[results.Run, str, str],
 ) -> None:
     run, _, _ = logged
-    stored = optuna.load_study(study_name="one", storage=f"sqlite:///{run.path.parent / 'team.db'}")
-    assert [trial.number for trial in stored.trials] == run.trials.index.tolist()
-    for trial in stored.trials:
+    stored = stored_trials(run.path.parent / "team.db", "one")
+    assert [trial.number for trial in stored] == run.trials.index.tolist()
+    for trial in stored:
         assert list(trial.intermediate_values.values()) == epochs_of(run, trial.number)
     assert "WANDB_MODE" not in os.environ
 

@@ -5,11 +5,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pandas as pd
 import pytest
 from filelock import FileLock
 from ray import tune
+from stored_study import stored_trials
 
 import results
 import search_spaces
@@ -235,8 +235,7 @@ def test_a_finished_study_grows_and_keeps_what_it_had(finished: results.Run, tmp
     grown = results.load_run(path)
     assert grown.trials.index.tolist() == list(range(9))
     pd.testing.assert_frame_equal(grown.trials.loc[:5], finished.trials, check_dtype=False)
-    stored = optuna.load_study(study_name=None, storage=f"sqlite:///{path / 'optuna.db'}")
-    assert len(stored.trials) == 9
+    assert len(stored_trials(path / "optuna.db")) == 9
     openings = [(opening["role"], json.dumps(opening["recipe"])) for opening in grown.study["test_openings"]]
     assert len(openings) == len(set(openings))
     assert [role for role, _ in openings].count("baseline") == 1
@@ -330,7 +329,7 @@ def test_a_warm_start_gives_the_searcher_the_other_studys_finished_trials(
     assert run.main([*command, "--warm-start", str(finished.path)]) == 0
     warm = results.load_run(finished.path.parent / "warm")
     assert warm.trials.index.tolist() == [0, 1]
-    stored = optuna.load_study(study_name=None, storage=f"sqlite:///{warm.path / 'optuna.db'}").trials
+    stored = stored_trials(warm.path / "optuna.db")
     known = [trial for number, trial in zip(finished.trials.index, stored, strict=False) if number]
     assert len(stored) == 6 + 2
     assert [trial.params["lr"] for trial in known] == finished.trials["config/lr"].tolist()[1:]

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 import pandas as pd
 import pytest
 from optuna.trial import TrialState
+from stored_study import stored_trials
 
 import results
 from study import baseline, run
@@ -89,10 +89,10 @@ def test_the_tables_read_back_from_csv_and_parquet_are_the_runs(finished: result
 
 
 def test_the_stored_optuna_study_says_what_the_trials_table_says(finished: results.Run) -> None:
-    stored = optuna.load_study(study_name=None, storage=f"sqlite:///{finished.path / 'optuna.db'}")
+    stored = stored_trials(finished.path / "optuna.db")
     states = {"completed": TrialState.COMPLETE, "stopped": TrialState.PRUNED}
-    assert [trial.state for trial in stored.trials] == [states[status] for status in finished.trials["status"]]
-    for trial in stored.trials:
+    assert [trial.state for trial in stored] == [states[status] for status in finished.trials["status"]]
+    for trial in stored:
         row = finished.trials.loc[trial.number]
         assert len(trial.intermediate_values) == row["epochs"]
         assert trial.params["lr"] == row["config/lr"]
@@ -157,8 +157,8 @@ def test_a_diverged_trial_frees_its_slot_and_the_study_continues(
     diverged = trials[trials["status"] == "diverged"]
     assert len(diverged) > 0
     assert diverged["stop_reason"].str.contains("epoch 1, step").all()
-    stored = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path / 'diverging' / 'optuna.db'}")
-    assert all(stored.trials[number].state == TrialState.FAIL for number in diverged.index)
+    stored = stored_trials(tmp_path / "diverging" / "optuna.db")
+    assert all(stored[number].state == TrialState.FAIL for number in diverged.index)
 
 
 def test_a_time_budget_ends_the_search_and_not_the_final(

@@ -8,17 +8,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import optuna
 import pytest
-from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
+from stored_study import stored_trials
 
 from results.events import EpochFinished, Event, TrialEnded, TrialPaused, TrialStarted
+from results.optuna_storage import opened
 from search_spaces import load
 from study.errors import UsageError
 from study.recipe import BASELINE
@@ -27,19 +27,6 @@ from study.search.problem import SearchProblem
 
 PROBLEM = SearchProblem(load("cnn-wide"), "cnn-wide", BASELINE, max_epochs=2, seed=5)
 STATES = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING]
-
-
-@contextmanager
-def opened(url: str) -> Iterator[RDBStorage]:
-    storage = RDBStorage(url)
-    yield storage
-    storage.remove_session()
-    storage.engine.dispose()
-
-
-def stored(url: str, name: str) -> list[FrozenTrial]:
-    with opened(url) as storage:
-        return optuna.load_study(study_name=name, storage=storage).trials
 
 
 def free_port() -> int:
@@ -103,21 +90,21 @@ def test_a_database_of_ones_own_gets_the_study_beside_the_others(postgresql: str
     with OptunaDatabase(postgresql, PROBLEM, study, "run 1") as database:
         record(study, database)
     assert database.failure is None
-    trials = stored(postgresql, "mine")
+    trials = stored_trials(postgresql, "mine")
     assert [each.state for each in trials] == STATES
     assert trials[0].intermediate_values == {1: 0.4, 2: 0.6}
     assert trials[1].user_attrs == {"stop_reason": "rung 1", "seconds": 1.0}
-    assert len(stored(postgresql, "somebody else's")) == 1
+    assert len(stored_trials(postgresql, "somebody else's")) == 1
 
     # A resumed run writes its study again, with nothing twice; another run of this name is left alone.
     with OptunaDatabase(postgresql, PROBLEM, study, "run 1") as resumed:
         pass
     assert resumed.failure is None
-    assert len(stored(postgresql, "mine")) == 4
+    assert len(stored_trials(postgresql, "mine")) == 4
     with OptunaDatabase(postgresql, PROBLEM, OptunaStudy(PROBLEM, name="mine"), "run 2") as stranger:
         pass
     assert stranger.failure == "--storage-url has a study mine of another run"
-    assert len(stored(postgresql, "mine")) == 4
+    assert len(stored_trials(postgresql, "mine")) == 4
     with pytest.raises(UsageError, match="has a study mine already; give another --name"):
         check_database(postgresql, "mine")
 

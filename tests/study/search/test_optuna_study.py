@@ -8,6 +8,7 @@ from typing import Any, cast
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
+from stored_study import stored_trials
 
 from results.events import EpochFinished, Event, State, Status, TrialEnded, TrialPaused, TrialPromoted, TrialStarted
 from search_spaces import SpaceError, load
@@ -88,14 +89,6 @@ class Driven:
     @property
     def trials(self) -> list[FrozenTrial]:
         return self.study.study().trials
-
-
-def stored(path: Path, name: str = "study") -> list[FrozenTrial]:
-    storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
-    trials = optuna.load_study(study_name=name, storage=storage).trials
-    storage.remove_session()
-    storage.engine.dispose()
-    return trials
 
 
 def seen(trials: list[FrozenTrial]) -> list[tuple[Any, ...]]:
@@ -304,7 +297,7 @@ def test_the_database_has_what_the_study_has_also_when_it_is_begun_in_mid_search
         TrialState.RUNNING,
     ]
     for name in ("optuna.db", "again.db"):
-        trials = stored(tmp_path / name)
+        trials = stored_trials(tmp_path / name)
         assert seen(trials) == expected
         assert trials[3].user_attrs == {"paused": True}
 
@@ -313,7 +306,7 @@ def test_the_study_in_the_database_is_called_as_the_run(tmp_path: Path) -> None:
     study = OptunaStudy(PROBLEM, name="sgd-7")
     with OptunaDatabase(tmp_path / "optuna.db", PROBLEM, study):
         pass
-    assert stored(tmp_path / "optuna.db", "sgd-7") == []
+    assert stored_trials(tmp_path / "optuna.db", "sgd-7") == []
 
 
 def test_a_viewer_that_locks_the_database_costs_nothing_but_time(
@@ -339,7 +332,7 @@ def test_a_viewer_that_locks_the_database_costs_nothing_but_time(
             database.apply(event)
     viewer.close()
     assert database.failure is None
-    assert seen(stored(path)) == seen(driven.trials)
+    assert seen(stored_trials(path)) == seen(driven.trials)
     assert [file.name for file in tmp_path.iterdir()] == ["optuna.db"]
 
 

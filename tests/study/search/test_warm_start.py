@@ -11,6 +11,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 import results
 import search_spaces
+from results.optuna_storage import opened
 from study.config import StudyConfig, validate
 from study.errors import UsageError
 from study.pipeline.make_problem import make_problem
@@ -131,7 +132,12 @@ def test_a_sampler_without_priors_refuses_what_would_only_be_one(space: str, tmp
 def database(path: Path, name: str = "theirs", direction: str = "maximize", scale: float = 1.0) -> str:
     """Five trials of an Optuna study: three complete, one pruned after two steps, one failed."""
     url = f"sqlite:///{path}"
-    study = optuna.create_study(study_name=name, storage=url, direction=direction)
+    with opened(url) as storage:
+        add_trials(optuna.create_study(study_name=name, storage=storage, direction=direction), scale)
+    return url
+
+
+def add_trials(study: optuna.Study, scale: float) -> None:
     for lr, value in ((0.1, 0.6), (0.05, 0.8), (0.01, 0.7)):
         trial = optuna.trial.create_trial(
             params={"lr": lr, "batch_size": 32}, distributions=RANGES, value=scale * value
@@ -141,7 +147,6 @@ def database(path: Path, name: str = "theirs", direction: str = "maximize", scal
     study.add_trial(optuna.trial.create_trial(params={"lr": 0.2, "batch_size": 16}, distributions=RANGES, **pruned))
     failed = {"state": optuna.trial.TrialState.FAIL}
     study.add_trial(optuna.trial.create_trial(params={"lr": 0.15, "batch_size": 16}, distributions=RANGES, **failed))
-    return url
 
 
 def test_the_trials_of_an_optuna_database_are_known_to_the_sampler_and_the_file_stays_as_it_is(
