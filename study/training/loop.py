@@ -134,6 +134,7 @@ class Training:
         self._after_step = after_step
         on_cpu = self.device.type == "cpu"
         self.arithmetic = devices.arithmetic(recipe.precision, self.device)
+        train.read_at_random()
         self._pixels, self._labels = _on_device(train, self.device)
         self._validation = None if validation is None else _on_device(validation, self.device)
         self._class_images = np.bincount(train.labels, minlength=spec.num_classes)

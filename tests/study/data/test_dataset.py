@@ -13,6 +13,8 @@ from study.data import DataOptions
 from study.data.dataset import Fold, MappedSplit, draw, draw_folds, what_changed
 from study.data.sources import decode
 from study.errors import DataError
+from study.recipe import BASELINE
+from study.training.loop import Training
 
 
 def test_each_class_gives_its_share_and_one_image_at_least() -> None:
@@ -135,6 +137,24 @@ def test_reading_all_of_a_mapped_split_takes_no_memory_of_the_process_own(tmp_pa
     data.dataset.image_spec(split, 10)
     # A chunk of 4,096 images at a time is 13 MB.
     assert anonymous_bytes() - before < 50e6
+
+
+def test_of_a_mapped_split_that_is_trained_on_the_system_reads_only_the_images_that_are_used(tmp_path: Path) -> None:
+    (tmp_path / "images").write_bytes(bytes(400 * 3072))
+    split = MappedSplit.open(tmp_path / "images", (400, 32, 32, 3), np.arange(400) % 10)
+    assert "rr" not in flags_of(tmp_path / "images")
+    Training(BASELINE, split)
+    assert "rr" in flags_of(tmp_path / "images")  # proc(5): random read advise
+
+
+def flags_of(file: Path) -> list[str]:
+    """VmFlags of the mapping of `file` into this process."""
+    of_file = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        of_file = line.endswith(str(file)) or (of_file and ":" in line.split()[0])
+        if of_file and line.startswith("VmFlags"):
+            return line.split()[1:]
+    raise AssertionError(f"{file} is not mapped")
 
 
 def anonymous_bytes() -> int:
