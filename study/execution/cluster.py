@@ -73,15 +73,18 @@ SETTINGS = {
     "RAY_worker_niceness": "0",
     # Threads of a training that wait for each other leave their CPU to another training.
     "OMP_WAIT_POLICY": "passive",
-    # Workers that have timed the first steps wait for the final's evaluation, for which others would import torch anew.
-    "RAY_num_workers_soft_limit": "16",
 }
+
+# Workers that have timed the first steps wait for the final's evaluation, for which new ones would import torch; so many
+# beside one a CPU. Each takes about as much memory as a trial.
+KEPT_WORKERS = 2
 
 
 @contextmanager
 def settings() -> Iterator[None]:
     """Inside, Ray and Ray Tune are quiet and leave signals alone; at the end environment and loggers are put back."""
-    added = {name: value for name, value in SETTINGS.items() if name not in os.environ}
+    kept = {"RAY_num_workers_soft_limit": str(local_ray.cpu_count() + KEPT_WORKERS)}
+    added = {name: value for name, value in {**SETTINGS, **kept}.items() if name not in os.environ}
     loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.train")]
     levels = [logger.level for logger in loggers]
     os.environ.update(added)
