@@ -75,8 +75,8 @@ SETTINGS = {
     "OMP_WAIT_POLICY": "passive",
 }
 
-# Workers that have timed the first steps wait for the final's evaluation, for which new ones would import torch; so many
-# beside one a CPU. Each takes about as much memory as a trial.
+# Workers that have timed the first steps wait for the final's evaluation, so that it need not import torch in new ones:
+# so many beside one a CPU. Each takes about as much memory as a trial.
 KEPT_WORKERS = 2
 
 
