@@ -15,7 +15,6 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -63,7 +62,7 @@ def busy_by_phase(run_dir: Path, clock: BusyClock) -> dict[str, dict[str, float]
     return found
 
 
-def measure(arguments: list[str]) -> dict[str, Any]:
+def measure(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = ["--runs-dir", folder, "--name", "timed", "--progress", "none"]
         began = time.perf_counter()
@@ -71,12 +70,9 @@ def measure(arguments: list[str]) -> dict[str, Any]:
             subprocess.run([sys.executable, "-m", "study.run", *arguments, *place], check=True)
         wall = time.perf_counter() - began
         run_dir = Path(folder) / "timed"
-        phases = busy_by_phase(run_dir, clock)
-        accuracies = json.loads((run_dir / "final" / "metrics.json").read_text())
-        for name, each in phases.items():
+        for name, each in busy_by_phase(run_dir, clock).items():
             print(f"{name}: {each['seconds']:.0f} s, CPUs {each['busy']:.0%} busy")
         print(f"the command: {wall:.0f} s")
-    return {"wall": wall, "phases": phases, "metrics": accuracies}
 
 
 def main() -> None:

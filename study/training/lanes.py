@@ -58,11 +58,11 @@ class Lanes:
     def running(self) -> Iterator[None]:
         """Inside, the threads are there, and each operation of torch uses one."""
         threads = torch.get_num_threads()
+        if threads == 1:
+            yield
+            return
         torch.set_num_threads(1)
         try:
-            if threads == 1:
-                yield
-                return
             with ThreadPoolExecutor(threads) as self._pool:
                 yield
         finally:
@@ -74,9 +74,9 @@ class Lanes:
         """Whether there is more than one thread."""
         return self._pool is not None
 
-    def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         """What `function` gives for each item, in order."""
-        return list(map(function, items) if self._pool is None else self._pool.map(function, items))
+        return map(function, items) if self._pool is None else self._pool.map(function, items)
 
     def backward(
         self, loss_of: Callable[[Tensor, Tensor], Tensor], passes: Sequence[tuple[Tensor, Tensor]], dtype: torch.dtype
@@ -85,7 +85,7 @@ class Lanes:
 
         Args:
             loss_of: (images, targets) -> the loss of a pass, a scalar.
-            dtype: of what a Dropout gets.
+            dtype: of the inputs of each Dropout.
 
         Returns:
             The losses, detached.
@@ -100,11 +100,12 @@ class Lanes:
                 _of_this_thread.masks = {}
 
         masks = [{each: each.draw(len(images), dtype) for each in self._dropouts} for images, _ in passes]
-        done = self.map(one, zip(passes, masks, strict=True))
-        for number, parameter in enumerate(self._parameters):
-            for _, gradients in done:
-                _add(parameter, gradients[number])
-        return [loss for loss, _ in done]
+        losses = []
+        for loss, gradients in self.map(one, zip(passes, masks, strict=True)):
+            for parameter, gradient in zip(self._parameters, gradients, strict=True):
+                _add(parameter, gradient)
+            losses.append(loss)
+        return losses
 
 
 def _add(parameter: nn.Parameter, gradient: Tensor | None) -> None:

@@ -144,10 +144,7 @@ class Training:
         self._layout = torch.contiguous_format if self._tiny else torch.channels_last
         self._mean, self._std = (255 * torch.tensor(each).view(-1, 1, 1) for each in normalization(recipe, spec))
         self._generators: list[Tensor] = []  # the CPU's state, and a GPU's
-        with self._own_generator(seed=recipe.seed):
-            model = models.build(recipe, spec, self._normalized(_sample(train, spec).permute(0, 3, 1, 2)))
-        self._mean, self._std = self._mean.to(self.device), self._std.to(self.device)
-        self.model: nn.Module = model.to(self.device, memory_format=self._layout)  # type: ignore[call-overload]
+        self.model = self._new_model(train)
         parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = OPTIMIZERS[recipe.optimizer].build(parameters, recipe)
         has_batch_norm = any(isinstance(each, _BatchNorm) for each in self.model.modules())
@@ -194,6 +191,15 @@ class Training:
         # A GPU's generator begins at the recipe's seed where the state was taken on a CPU.
         restored = [generator.cpu() for generator in state["generators"]]
         self._generators = [*restored, *self._generators[len(restored) :]][: len(self._generators)]
+
+    def _new_model(self, train: Split) -> nn.Module:
+        """The network with its first weights, which the recipe's seed determines."""
+        with self._own_generator(seed=self.recipe.seed):
+            sample = self._normalized(_sample(train, self.spec).permute(0, 3, 1, 2))
+            model = models.build(self.recipe, self.spec, sample)
+        self._mean, self._std = self._mean.to(self.device), self._std.to(self.device)
+        on_device: nn.Module = model.to(self.device, memory_format=self._layout)  # type: ignore[call-overload]
+        return on_device
 
     def _one_epoch(self) -> Epoch:
         started, before = time.perf_counter(), self._seconds
@@ -377,7 +383,7 @@ class Training:
         if self._lanes is None:
             return torch.cat([self._logits_of(batch) for batch in batches]).float()
         with self._lanes.running():
-            return torch.cat(self._lanes.map(self._logits_of, batches)).float()
+            return torch.cat(list(self._lanes.map(self._logits_of, batches))).float()
 
     def _logits_of(self, batch: Tensor) -> Tensor:
         """[B, classes] for pixels uint8 [B, C, H, W]."""
